@@ -1,0 +1,7 @@
+"""``python -m llmrl.cli`` is the same as ``llmrl``."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,170 @@
+"""``llmrl emulate``: arguments, start and stop of the emulated provider."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from typing import Any, Optional
+
+DESCRIPTION = """\
+A local OpenAI-compatible server that really enforces rate limits: continuous token buckets for requests and
+tokens per minute, and a cap on concurrent requests. It refuses with OpenAI's 429 bodies and headers, answers with
+invented text after realistic latencies, and counts everything. Answers, usage and latencies depend only on --seed
+and on each request, so two runs can be compared.
+
+It shares no code with the limiter: what it refuses was really too much.
+"""
+
+EPILOG = """\
+example:
+  llmrl emulate --port 8080 --rpm 500 --tpm 200000 --max-concurrent 50
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+       -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}'
+
+The first line on standard output is always   listening on http://HOST:PORT/v1
+Routes: POST /v1/chat/completions, /v1/completions, /v1/embeddings (the first two stream); GET /v1/models, /stats.
+
+GET /stats (JSON): admitted, finished, refused by cause, tokens reserved, returned, charged and used, peak_concurrent,
+window_seconds (first arrival to last admission) and share: what was admitted over what each limit offered in that
+window, that is the burst plus the production. Ctrl-C lets running answers finish and prints the totals.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the ``emulate`` parser to the command line."""
+    parser = commands.add_parser(
+        "emulate",
+        help="a local OpenAI-compatible server that enforces limits",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=_port, default=8080, help="port, 0 picks a free one (default: 8080)")
+    parser.add_argument("--rpm", type=_count, metavar="N", help="requests per minute (default: no limit)")
+    parser.add_argument("--tpm", type=_count, metavar="N", help="tokens per minute (default: no limit)")
+    parser.add_argument("--max-concurrent", type=_count, metavar="N", help="requests at the same time (default: no limit)")
+    parser.add_argument(
+        "--burst-seconds",
+        type=_positive,
+        default=60.0,
+        metavar="S",
+        help="how much of a rate can be saved up, in seconds (default: 60, OpenAI's buckets hold a whole minute)",
+    )
+    parser.add_argument(
+        "--charge",
+        choices=("reserve", "max", "settle"),
+        default="reserve",
+        help="what a request costs in tokens. reserve: prompt estimate + max_tokens, never returned (default). "
+        "max: the larger of the two, never returned. settle: as reserve, corrected to the usage when it has ended",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of answers, latencies and errors (default: 0)")
+    parser.add_argument(
+        "--latency-scale",
+        type=_not_negative,
+        default=1.0,
+        metavar="X",
+        help="multiplies all latencies: 1 is realistic (median about 4 s), 0.1 is ten times faster, 0 is none",
+    )
+    parser.add_argument(
+        "--error-rate", type=_fraction, default=0.0, metavar="P", help="share of admitted requests that end in a 500 or 503"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only the listening line")
+    parser.set_defaults(run=run)
+
+
+def _number(text: str, kind: Any, low: float, high: float, what: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
+
+
+def _port(text: str) -> int:
+    return int(_number(text, int, 0, 65535, "a port number from 0 to 65535"))
+
+
+def _count(text: str) -> int:
+    return int(_number(text.replace("_", ""), int, 1, 10**12, "a whole number from 1 to 10^12"))
+
+
+def _positive(text: str) -> float:
+    return float(_number(text, float, 1e-3, 86400, "a number of seconds from 0.001 to 86400"))
+
+
+def _not_negative(text: str) -> float:
+    return float(_number(text, float, 0, 1000, "a number from 0 to 1000"))
+
+
+def _fraction(text: str) -> float:
+    return float(_number(text, float, 0, 1, "a number from 0 to 1"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM. Returns 0, or 2 if the address cannot be used."""
+    import aiohttp  # noqa: F401  (reported by the caller if missing)
+
+    return asyncio.run(_serve(args))
+
+
+async def _serve(args: argparse.Namespace) -> int:
+    import time
+
+    from aiohttp import web
+
+    from .emulate_bucket import Gate
+    from .emulate_http import Emulator
+
+    gate = Gate(
+        time.monotonic_ns(), args.rpm, args.tpm, args.max_concurrent, args.burst_seconds, args.charge == "settle"
+    )
+    emulator = Emulator(gate, args.charge, args.seed, args.latency_scale, args.error_rate)
+    runner = web.AppRunner(emulator.application(), access_log=None, shutdown_timeout=10.0)
+    await runner.setup()
+    site = web.TCPSite(runner, args.host, args.port, backlog=1024)
+    try:
+        await site.start()
+    except OSError as error:
+        print(f"llmrl emulate: cannot listen on {args.host} port {args.port}: {error.strerror or error}", file=sys.stderr)
+        await runner.cleanup()
+        return 2
+    port = runner.addresses[0][1]
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    print(f"listening on http://{host}:{port}/v1", flush=True)
+    if not args.quiet:
+        print(_limits_line(args), flush=True)
+    await _until_signal()
+    if not args.quiet:
+        print("stopping: running answers may finish", flush=True)
+    await runner.cleanup()
+    if not args.quiet:
+        print(json.dumps(emulator.stats()), flush=True)
+    return 0
+
+
+def _limits_line(args: argparse.Namespace) -> str:
+    def show(value: Optional[int], unit: str) -> str:
+        return f"{value:,} {unit}" if value is not None else f"no limit on {unit}"
+
+    return (
+        f"enforcing {show(args.rpm, 'requests/min')}, {show(args.tpm, 'tokens/min')}, "
+        f"{show(args.max_concurrent, 'at the same time')}; burst {args.burst_seconds:g} s, charge: {args.charge}; "
+        "GET /stats for the counts, Ctrl-C to stop"
+    )
+
+
+async def _until_signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows: no loop signal handlers
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    await stop.wait()
