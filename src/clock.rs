@@ -1,0 +1,236 @@
+//! Time as ticks: the processor's time-stamp counter, the system's monotonic clock, or one driven by hand.
+//!
+//! Half of the cost of an admission is reading the clock, so the raw counter is used as it is and the
+//! conversion to tokens is folded into each limit's production line; nanoseconds appear only at the edges.
+//! The plain, unordered counter read is used: it may come out of order between two threads by some
+//! hundred nanoseconds, and every use in this crate subtracts with saturation, so an early reading makes
+//! a limit look slightly emptier and never admits more. An ordered read costs more on some processors and
+//! nothing on others; `benches/README.md` has both.
+
+use crate::sync::{AcqRel, Acquire, Arc, AtomicU64, Mutex, Weak, lock};
+use std::fmt;
+use std::time::Duration;
+
+/// Where a limiter takes its time from. Cheap to clone; clones are the same clock.
+///
+/// ```
+/// use llmrl::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let hand = ManualClock::new(0);
+/// let clock = Clock::from(&hand);           // give this to a limiter under test
+/// hand.advance(Duration::from_secs(60));    // a minute passes, at once
+/// # let _ = clock;
+/// ```
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    Machine(quanta::Clock),
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// The machine's monotonic time. Steps of the wall clock do not touch it; it stands still while the
+    /// machine is suspended. The first call in a process calibrates the counter (under a millisecond).
+    pub fn machine() -> Self {
+        Self(Source::Machine(quanta::Clock::new()))
+    }
+
+    /// The current tick.
+    #[inline(always)]
+    pub(crate) fn now(&self) -> u64 {
+        match &self.0 {
+            Source::Machine(clock) => clock.raw(),
+            Source::Manual(clock) => clock.now_ns(),
+        }
+    }
+
+    /// How ticks relate to nanoseconds.
+    pub(crate) fn scale(&self) -> Scale {
+        match &self.0 {
+            Source::Machine(clock) => Scale {
+                ns: clock.delta_as_nanos(0, 1 << Scale::SHIFT).max(1),
+            },
+            Source::Manual(_) => Scale {
+                ns: 1 << Scale::SHIFT,
+            },
+        }
+    }
+
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
+    /// Has `alarm` called whenever a hand-driven clock is advanced. The machine's clock needs none:
+    /// there the sleepers' own timers go off.
+    pub(crate) fn attach(&self, alarm: Weak<dyn Alarm>) {
+        if let Source::Manual(clock) = &self.0 {
+            let mut alarms = lock(&clock.0.alarms);
+            alarms.retain(|alarm| alarm.strong_count() > 0);
+            alarms.push(alarm);
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::machine()
+    }
+}
+
+impl From<&ManualClock> for Clock {
+    fn from(clock: &ManualClock) -> Self {
+        Self(Source::Manual(clock.clone()))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Source::Machine(_) => "Clock::machine",
+            Source::Manual(_) => "Clock::manual",
+        })
+    }
+}
+
+/// Somebody whose sleepers must look at the time again.
+pub(crate) trait Alarm: Send + Sync {
+    fn ring(&self);
+}
+
+/// A clock that moves only when told to, in nanoseconds. Clones are the same clock.
+///
+/// Thread-safe. Advancing wakes every waiter whose time has come, so a test needs no sleeping:
+///
+/// ```
+/// use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Refused};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new(0);
+/// let limiter = Limiter::builder().limit(Limit::requests(60)).clock(Clock::from(&clock)).build()?;
+/// for _ in 0..60 {
+///     limiter.try_acquire(&Cost::request()).unwrap().release();
+/// }
+/// let refused = limiter.try_acquire(&Cost::request()).unwrap_err();
+/// assert_eq!(refused, Refused::NotNow { wait: Some(Duration::from_secs(1)) });
+/// clock.advance(Duration::from_secs(1));
+/// assert!(limiter.try_acquire(&Cost::request()).is_ok());
+/// # Ok::<(), llmrl::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct ManualClock(Arc<Manual>);
+
+struct Manual {
+    ns: AtomicU64,
+    alarms: Mutex<Vec<Weak<dyn Alarm>>>,
+}
+
+impl ManualClock {
+    /// A clock that shows `start_ns` nanoseconds.
+    pub fn new(start_ns: u64) -> Self {
+        Self(Arc::new(Manual {
+            ns: AtomicU64::new(start_ns),
+            alarms: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// What the clock shows, in nanoseconds.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.0.ns.load(Acquire)
+    }
+
+    /// Moves the clock forward (it stops at the end of the 64-bit range, 584 years) and wakes the waiters
+    /// whose time has come.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let mut now = self.0.ns.load(Acquire);
+        while let Err(seen) =
+            self.0
+                .ns
+                .compare_exchange(now, now.saturating_add(by), AcqRel, Acquire)
+        {
+            now = seen;
+        }
+        // Collected first: a woken waiter may build or drop a limiter on this very clock.
+        let alarms: Vec<_> = lock(&self.0.alarms)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        alarms.iter().for_each(|alarm| alarm.ring());
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ManualClock({} ns)", self.now_ns())
+    }
+}
+
+/// The length of a tick: `ns / 2^44` nanoseconds, exact for the manual clock, and to 1 in 10^13 for the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
+    pub(crate) ns: u64,
+}
+
+impl Scale {
+    pub(crate) const SHIFT: u32 = 44;
+
+    /// Nanoseconds that `ticks` last, rounded up: whoever sleeps that long is not early.
+    pub(crate) fn to_ns(self, ticks: u64) -> u64 {
+        let ns = (u128::from(ticks) * u128::from(self.ns)).div_ceil(1 << Self::SHIFT);
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+
+    /// Ticks in `ns` nanoseconds, rounded down.
+    pub(crate) fn to_ticks(self, ns: u64) -> u64 {
+        let ticks = (u128::from(ns) << Self::SHIFT) / u128::from(self.ns);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn duration_to_ticks(self, duration: Duration) -> u64 {
+        self.to_ticks(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_short() {
+        for ns in [
+            1u64,
+            3 << 42,
+            1 << 44,
+            (1 << 44) + 12_345,
+            700_000_000_000_000,
+        ] {
+            let scale = Scale { ns };
+            for ticks in [0, 1, 2, 1_000_003, u64::MAX >> 20] {
+                assert!(scale.to_ticks(scale.to_ns(ticks)) >= ticks, "{ns} {ticks}");
+            }
+        }
+        assert_eq!(Scale { ns: u64::MAX }.to_ns(u64::MAX), u64::MAX);
+        assert_eq!(Scale { ns: 1 }.to_ticks(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn the_machine_clock_runs_forward() {
+        let clock = Clock::machine();
+        let (a, b) = (clock.now(), clock.now());
+        assert!(b.saturating_sub(a) < clock.scale().to_ticks(10_000_000_000));
+        // Between 1 MHz and 100 GHz.
+        let tick = clock.scale().to_ns(1 << 20);
+        assert!((10_000..=1_048_576_000).contains(&tick), "{tick}");
+    }
+
+    #[test]
+    fn advancing_saturates() {
+        let clock = ManualClock::new(u64::MAX - 5);
+        clock.advance(Duration::MAX);
+        assert_eq!(clock.now_ns(), u64::MAX);
+    }
+}

@@ -1,0 +1,209 @@
+//! The bare token bucket: one word, no queue.
+
+use super::account::{Account, check_amount, never_fits};
+use super::line::{Line, Rate};
+use super::published::Published;
+use super::{Kind, Limit};
+use crate::clock::{Clock, Scale};
+use crate::error::{ConfigError, OutOfRange};
+use crate::sync::{Mutex, lock};
+use crossbeam_utils::CachePadded;
+use std::time::Duration;
+
+/// A token bucket by itself: for those who need neither several limits nor waiting.
+///
+/// Thread-safe; every method may be called from any thread at any time. Taking costs one clock reading,
+/// one multiplication and one compare-exchange; refusing writes nothing.
+///
+/// Over any interval, what is taken minus what is refunded stays within the burst plus what the interval
+/// produces. [`charge`](Self::charge) may go below zero; nothing is admitted until that is made good.
+///
+/// ```
+/// use llmrl::{Clock, Limit, ManualClock, TokenBucket};
+/// use std::time::Duration;
+///
+/// let hand = ManualClock::new(0);
+/// let bucket = TokenBucket::new(Limit::tokens(6_000), &Clock::from(&hand))?;   // 100 a second
+/// assert!(bucket.try_take(6_000).is_ok());
+/// let short = bucket.try_take(50).unwrap_err();
+/// assert_eq!(short.wait(), Some(Duration::from_millis(500)));
+/// hand.advance(Duration::from_millis(500));
+/// assert!(bucket.try_take(50).is_ok());
+/// # Ok::<(), llmrl::ConfigError>(())
+/// ```
+pub struct TokenBucket {
+    // Written by every take, so alone on its line; the rest is read-mostly.
+    account: CachePadded<Account>,
+    line: Published<{ Line::WORDS }>,
+    clock: Clock,
+    scale: Scale,
+    changes: Mutex<()>,
+}
+
+/// A refusal: when to come again is computed only if asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    line: Line,
+    scale: Scale,
+    now: u64,
+    /// What must be produced first, or nothing if that is never enough.
+    missing: Option<u64>,
+}
+
+impl Short {
+    /// How long from the refusal the same take would be refused, absent other traffic, rounded up to the
+    /// nanosecond; `None` when it never fits (more than the burst).
+    pub fn wait(&self) -> Option<Duration> {
+        let at = match self.missing? {
+            0 => self.now,
+            missing => self
+                .line
+                .earliest(self.line.position(self.now).saturating_add(missing)),
+        }
+        .max(self.line.not_before);
+        Some(Duration::from_nanos(
+            self.scale.to_ns(at.saturating_sub(self.now)),
+        ))
+    }
+}
+
+impl TokenBucket {
+    /// A bucket for `limit`, which must be a token bucket; its meter does not matter here.
+    ///
+    /// # Errors
+    /// A number out of range, or an in-flight limit.
+    pub fn new(limit: Limit, clock: &Clock) -> Result<Self, ConfigError> {
+        let Kind::TokenBucket(bucket) = limit.0 else {
+            return Err(OutOfRange {
+                field: "in-flight limits",
+                value: 1,
+                min: 0,
+                max: 0,
+            }
+            .into());
+        };
+        let scale = clock.scale();
+        let (line, account) = bucket.open(scale, clock.now())?;
+        Ok(Self {
+            account: CachePadded::new(account),
+            line: Published::new(line.to_words()),
+            clock: clock.clone(),
+            scale,
+            changes: Mutex::new(()),
+        })
+    }
+
+    #[inline(always)]
+    fn line(&self) -> Line {
+        Line::from_words(self.line.read())
+    }
+
+    /// Takes `n` tokens now, or nothing.
+    ///
+    /// # Errors
+    /// [`Short`] says how long to wait, or that `n` never fits.
+    #[inline]
+    pub fn try_take(&self, n: u64) -> Result<(), Short> {
+        loop {
+            let line = self.line();
+            let now = self.clock.now();
+            let view = self.account.view(&line, now);
+            if n > line.burst && (never_fits(&line, n) || check_amount(n).is_err()) {
+                return Err(self.short(line, now, None));
+            }
+            if !view.covers(n, &line) || now < line.not_before {
+                let need = if line.admit_oversize {
+                    n.min(line.burst)
+                } else {
+                    n
+                };
+                let missing = (need as i64 - view.balance).max(0) as u64;
+                return Err(self.short(line, now, Some(missing)));
+            }
+            if self.account.charge_at(&view, n, None).is_ok() {
+                return Ok(());
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn short(&self, line: Line, now: u64, missing: Option<u64>) -> Short {
+        Short {
+            line,
+            scale: self.scale,
+            now,
+            missing,
+        }
+    }
+
+    /// Gives back `n` tokens. The bucket never holds more than its burst.
+    ///
+    /// # Errors
+    /// More than [`Cost::MAX`](crate::Cost::MAX).
+    pub fn refund(&self, n: u64) -> Result<(), OutOfRange> {
+        check_amount(n)?;
+        self.account.refund(n);
+        // Given back without having been taken, again and again, it would run into the wrap-around of positions.
+        self.account.clamp(&self.line(), self.clock.now());
+        Ok(())
+    }
+
+    /// Counts `n` tokens that were used without asking. The balance may go below zero, by 2^47 at most.
+    ///
+    /// # Errors
+    /// More than [`Cost::MAX`](crate::Cost::MAX).
+    pub fn charge(&self, n: u64) -> Result<(), OutOfRange> {
+        check_amount(n)?;
+        self.account.charge(&self.line(), self.clock.now(), n);
+        Ok(())
+    }
+
+    /// Tokens that could be taken now; negative is debt.
+    pub fn available(&self) -> i64 {
+        self.account.view(&self.line(), self.clock.now()).balance
+    }
+
+    /// Another rate and burst from now on. Nothing is lost or made: the balance stays (up to the new burst), and
+    /// so does the fraction of a token that was under way. When it has returned, nothing is admitted by the old line.
+    ///
+    /// # Errors
+    /// A number out of range; then nothing has changed.
+    pub fn retune(&self, amount: u64, per: Duration, burst: u64) -> Result<(), OutOfRange> {
+        let period_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
+        let rate = Rate::new(amount, period_ns)?;
+        OutOfRange::check("burst", burst, 1, crate::Cost::MAX)?;
+        self.change(|line, now| line.retuned(rate, self.scale, burst, now));
+        Ok(())
+    }
+
+    /// Admits nothing for `duration` from now; production goes on. Zero resumes.
+    pub fn pause(&self, duration: Duration) {
+        let ticks = self.scale.duration_to_ticks(duration);
+        self.change(|line, now| {
+            line.paused(if ticks == 0 {
+                0
+            } else {
+                now.saturating_add(ticks)
+            })
+        });
+    }
+
+    fn change(&self, next: impl FnOnce(&Line, u64) -> Line) {
+        let _one_at_a_time = lock(&self.changes);
+        let (line, now) = (self.line(), self.clock.now());
+        // A larger burst must not bring back what an idle bucket has forfeited.
+        self.account.clamp(&line, now);
+        self.line.publish(next(&line, now).to_words());
+        // Takes that have read the old line fail at their compare-exchange.
+        self.account.bump_tag();
+    }
+}
+
+impl std::fmt::Debug for TokenBucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenBucket")
+            .field("available", &self.available())
+            .field("burst", &self.line().burst)
+            .finish()
+    }
+}

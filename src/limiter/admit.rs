@@ -1,0 +1,226 @@
+//! The fast path: charge the accounts, commit at the gate.
+
+use super::{Amounts, Core};
+use crate::error::Refused;
+use crate::limit::account::{View, never_fits};
+use crate::ring::gate::{GRANTS, Gate};
+use crate::sync::{AcqRel, Acquire, Relaxed};
+use std::time::Duration;
+
+/// Why the fast path did not admit.
+pub(super) enum Denied {
+    /// Somebody waits already.
+    Queued,
+    Closed,
+    /// A bucket is short, or all slots are taken.
+    Short,
+    /// This account can never cover it.
+    Never(usize),
+}
+
+/// An account's part in one admission.
+#[derive(Clone, Copy, Default)]
+struct Charge {
+    view: View,
+    /// What to take; 0 leaves the account alone.
+    cost: u64,
+    /// The word that the charge has left.
+    charged: u64,
+}
+
+impl Core {
+    /// Admits now or refuses; nothing is held in between.
+    #[inline(always)]
+    pub(super) fn admit(&self, amounts: &Amounts) -> Result<(), Refused> {
+        match self.try_admit(amounts) {
+            Ok(()) => Ok(()),
+            Err(denied) => self.admit_or_explain(denied, amounts),
+        }
+    }
+
+    /// Loops of known length for the usual numbers of limits: half of the time of a longer one is its bookkeeping.
+    #[inline(always)]
+    pub(super) fn try_admit(&self, amounts: &Amounts) -> Result<(), Denied> {
+        match self.lines.len() {
+            1 => self.charge_and_commit::<1>(amounts),
+            2 => self.charge_and_commit::<2>(amounts),
+            n if n < 5 => self.charge_and_commit::<4>(amounts),
+            _ => self.charge_and_commit::<8>(amounts),
+        }
+    }
+
+    #[inline(always)]
+    fn charge_and_commit<const MOST: usize>(&self, amounts: &Amounts) -> Result<(), Denied> {
+        let ledgers = self.lines.len().min(MOST);
+        'restart: loop {
+            let gate = self.gate();
+            if gate.is_shut() {
+                return Err(if gate.is_closed() {
+                    Denied::Closed
+                } else {
+                    Denied::Queued
+                });
+            }
+            if self.slots > 0 && gate.free() <= 0 {
+                return Err(Denied::Short);
+            }
+            let now = self.clock.now();
+            let mut charges = [Charge::default(); MOST];
+
+            // Look at all before touching any: most refusals then write nothing.
+            for (ledger, charge) in charges.iter_mut().enumerate().take(ledgers) {
+                charge.cost = self.amount(ledger, amounts);
+                if charge.cost > 0 {
+                    charge.view = self.covered(ledger, charge.cost, now)?;
+                }
+            }
+            for ledger in 0..ledgers {
+                if charges[ledger].cost > 0 && !self.charge(ledger, &mut charges[ledger], now) {
+                    self.roll_back(&charges[..ledger]);
+                    return Err(Denied::Short);
+                }
+            }
+            // The commit must be a read-modify-write even without slots: it is what orders this admission
+            // against a grant that has not seen its charges.
+            let mut seen = gate;
+            loop {
+                let next = seen.admit(self.slots);
+                match self
+                    .hot
+                    .gate
+                    .compare_exchange(seen.0, next.0, AcqRel, Acquire)
+                {
+                    Ok(_) => {
+                        self.count_grant(next);
+                        return Ok(());
+                    }
+                    Err(now_there) => seen = Gate(now_there),
+                }
+                // A grant, an enqueue or a change of parameters may have relied on what stood in the accounts
+                // before these charges. Only slots and other takers' commits may have moved.
+                if !gate.same_but_slots(seen) {
+                    self.roll_back(&charges[..ledgers]);
+                    crate::sync::pause();
+                    continue 'restart;
+                }
+                if self.slots > 0 && seen.free() <= 0 {
+                    self.roll_back(&charges[..ledgers]);
+                    return Err(Denied::Short);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn covered(&self, ledger: usize, cost: u64, now: u64) -> Result<View, Denied> {
+        let line = self.line(ledger);
+        let view = self.hot.accounts[ledger].view(&line, now);
+        if view.covers(cost, &line) && now >= line.not_before {
+            Ok(view)
+        } else if never_fits(&line, cost) {
+            Err(Denied::Never(ledger))
+        } else {
+            Err(Denied::Short)
+        }
+    }
+
+    /// Charges an account that was covered a moment ago; says whether it still was.
+    #[inline(always)]
+    fn charge(&self, ledger: usize, charge: &mut Charge, now: u64) -> bool {
+        loop {
+            match self.hot.accounts[ledger].charge_at(&charge.view, charge.cost, None) {
+                Ok(charged) => {
+                    charge.charged = charged;
+                    return true;
+                }
+                Err(_) => match self.covered(ledger, charge.cost, now) {
+                    Ok(view) => charge.view = view,
+                    Err(_) => return false,
+                },
+            }
+        }
+    }
+
+    #[cold]
+    fn roll_back(&self, charges: &[Charge]) {
+        let now = self.clock.now();
+        for (ledger, charge) in charges.iter().enumerate().filter(|(_, c)| c.cost > 0) {
+            let line = self.line(ledger);
+            self.hot.accounts[ledger].undo(&line, now, charge.charged, charge.cost);
+        }
+        // The charges may have made the head of the queue look short.
+        self.kick(0);
+    }
+
+    /// Tells the queue that something has come back, by adding `delta` to the gate.
+    ///
+    /// Always a read-modify-write, never a load: "give back, then look for a queue" against "join the queue, then
+    /// look at the accounts" are two stores and two loads, and only an exchange on one word orders them.
+    #[inline(always)]
+    pub(super) fn kick(&self, delta: u64) {
+        let before = Gate(self.hot.gate.fetch_add(delta, AcqRel));
+        if before.is_queued() {
+            self.advance(true);
+        }
+    }
+
+    /// After an admission that left the gate at `gate`.
+    #[inline(always)]
+    pub(super) fn count_grant(&self, gate: Gate) {
+        if gate.grants() == 0 {
+            self.counters.granted_rounds.fetch_add(1, Relaxed);
+        }
+        const { assert!(GRANTS > 1) };
+    }
+
+    #[cold]
+    fn admit_or_explain(&self, mut denied: Denied, amounts: &Amounts) -> Result<(), Refused> {
+        if let Denied::Queued = denied {
+            // Whoever comes along moves the queue; it may be empty by now.
+            self.advance(false);
+            match self.try_admit(amounts) {
+                Ok(()) => return Ok(()),
+                Err(again) => denied = again,
+            }
+        }
+        self.counters.refused.fetch_add(1, Relaxed);
+        Err(match denied {
+            Denied::Closed => Refused::Closed,
+            Denied::Never(ledger) => self.never(ledger, amounts),
+            Denied::Queued | Denied::Short => match self.misfit(amounts) {
+                Some(ledger) => self.never(ledger, amounts),
+                None => Refused::NotNow {
+                    wait: self.wait_at_the_end(amounts),
+                },
+            },
+        })
+    }
+
+    /// The first account that can never cover the request.
+    pub(super) fn misfit(&self, amounts: &Amounts) -> Option<usize> {
+        self.ledgers()
+            .find(|&ledger| never_fits(&self.line(ledger), self.amount(ledger, amounts)))
+    }
+
+    pub(super) fn never(&self, ledger: usize, amounts: &Amounts) -> Refused {
+        Refused::Never {
+            limit: self.index_of(ledger),
+            cost: self.amount(ledger, amounts),
+            burst: self.line(ledger).burst,
+        }
+    }
+
+    /// How long a request would wait that came after everybody in the queue.
+    fn wait_at_the_end(&self, amounts: &Amounts) -> Option<Duration> {
+        if self.slots > 0 && self.gate().free() <= 0 {
+            return None;
+        }
+        let now = self.clock.now();
+        let at = self.due_at_the_end(amounts, now);
+        self.wait_until(at, now)
+    }
+
+    pub(super) fn wait_until(&self, at: u64, now: u64) -> Option<Duration> {
+        (at != u64::MAX).then(|| Duration::from_nanos(self.scale.to_ns(at.saturating_sub(now))))
+    }
+}

@@ -1,0 +1,132 @@
+//! Describing and checking a limiter.
+
+use super::{Core, Hot, Limiter, MAX_LIMITS, Wake, queue::Queue, stats::Counters};
+use crate::clock::{Alarm, Clock};
+use crate::error::{ConfigError, OutOfRange};
+use crate::limit::account::Account;
+use crate::limit::published::Published;
+use crate::limit::{Bucket, InFlight, Kind, Limit, Meter};
+use crate::ring::gate::Gate;
+use crate::sync::{Arc, AtomicU64, Mutex};
+
+/// One limit as it is configured now, and where it lives.
+#[derive(Clone, Copy)]
+pub(super) enum Entry {
+    /// The bucket and the index of its account.
+    Bucket(Bucket, usize),
+    InFlight(u64),
+}
+
+/// Describes a [`Limiter`]; see [`Limiter::builder`].
+#[must_use = "a builder does nothing until build() is called"]
+pub struct Builder {
+    limits: Vec<Limit>,
+    max_waiters: usize,
+    clock: Option<Clock>,
+    wake: Option<Arc<dyn Wake>>,
+}
+
+impl Builder {
+    /// Largest number of waiters.
+    pub const MAX_WAITERS: usize = 1 << 20;
+    /// Waiters of a limiter that says nothing about them.
+    pub const DEFAULT_WAITERS: usize = 4096;
+
+    pub(super) fn new() -> Self {
+        Self {
+            limits: Vec::new(),
+            max_waiters: Self::DEFAULT_WAITERS,
+            clock: None,
+            wake: None,
+        }
+    }
+
+    /// One more limit, 1 to [`MAX_LIMITS`] in all, at most one of them in flight. Its index is the number of
+    /// limits before it.
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    /// How many may wait at once, 1 to [`MAX_WAITERS`](Self::MAX_WAITERS); by default
+    /// [`DEFAULT_WAITERS`](Self::DEFAULT_WAITERS). One that has left counts until the queue has passed it.
+    /// The memory for all of them, 64 bytes each and 16 more per limit, is taken when the limiter is built.
+    pub fn max_waiters(mut self, max_waiters: usize) -> Self {
+        self.max_waiters = max_waiters;
+        self
+    }
+
+    /// Another clock than the machine's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Whom to tell that a ticket should be polled again.
+    pub fn wake(mut self, wake: Arc<dyn Wake>) -> Self {
+        self.wake = Some(wake);
+        self
+    }
+
+    /// Checks every number and builds the limiter.
+    ///
+    /// # Errors
+    /// The first number that is out of range, with its limit, its value and the accepted range.
+    pub fn build(self) -> Result<Limiter, ConfigError> {
+        OutOfRange::check("limits", self.limits.len() as u64, 1, MAX_LIMITS as u64)?;
+        OutOfRange::check(
+            "max_waiters",
+            self.max_waiters as u64,
+            1,
+            Self::MAX_WAITERS as u64,
+        )?;
+        let clock = self.clock.unwrap_or_default();
+        let (scale, now) = (clock.scale(), clock.now());
+
+        let mut accounts = [const { None }; MAX_LIMITS];
+        let mut meters = [Meter::Requests; MAX_LIMITS];
+        let (mut lines, mut entries, mut in_flight) = (Vec::new(), Vec::new(), None);
+        for (index, limit) in self.limits.iter().enumerate() {
+            entries.push(match limit.0 {
+                Kind::TokenBucket(bucket) => {
+                    let ledger = lines.len();
+                    let (line, account) =
+                        bucket.open(scale, now).map_err(ConfigError::at(index))?;
+                    accounts[ledger] = Some(account);
+                    meters[ledger] = bucket.meter;
+                    lines.push(Published::new(line.to_words()));
+                    Entry::Bucket(bucket, ledger)
+                }
+                Kind::InFlight(slots) => {
+                    InFlight::check(slots).map_err(ConfigError::at(index))?;
+                    if in_flight.replace(slots).is_some() {
+                        let twice = OutOfRange::check("in-flight limits", 2, 0, 1);
+                        twice.map_err(ConfigError::at(index))?;
+                    }
+                    Entry::InFlight(slots)
+                }
+            });
+        }
+
+        let slack_ns = if clock.is_manual() { 0 } else { 50_000 };
+        let core = Arc::new(Core {
+            hot: Hot {
+                gate: AtomicU64::new(Gate::new(in_flight.unwrap_or(0) as i64).0),
+                accounts: accounts.map(|account| account.unwrap_or(Account::new(0, 0))),
+            },
+            queue: Queue::new(self.max_waiters, lines.len()),
+            lines: lines.into(),
+            meters,
+            slots: u64::from(in_flight.is_some()),
+            scale,
+            slack: scale.to_ticks(slack_ns),
+            wake: self.wake,
+            counters: Counters::default(),
+            limits: Mutex::new(entries),
+            clock,
+        });
+        let alarm = Arc::downgrade(&core) as crate::sync::Weak<dyn Alarm>;
+        core.clock.attach(alarm);
+        Ok(Limiter { core })
+    }
+}

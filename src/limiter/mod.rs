@@ -1,0 +1,264 @@
+//! Several limits that admit all-or-nothing, and one FIFO queue of those who wait for them.
+//!
+//! The protocol is told in ARCHITECTURE.md. In one paragraph: the gate word decides every admission by one
+//! compare-exchange. The fast path charges the accounts first and commits at the gate last; if the gate has
+//! moved in between, it takes its charges back. The queue decides at the gate first, and the accounts are paid
+//! afterwards, idempotently, by anybody who comes along. So a waiter holds nothing, nobody is needed for
+//! another's grant, and at every admission the sum of all admissions is covered by each limit.
+
+mod admit;
+mod build;
+mod change;
+mod permit;
+mod queue;
+mod stats;
+mod wait;
+mod wake;
+
+pub use build::Builder;
+pub(crate) use permit::Grant;
+pub use permit::Permit;
+pub use stats::{LimitState, Stats};
+pub(crate) use wait::Step;
+pub use wait::{Progress, Ticket};
+pub use wake::Wake;
+
+use crate::clock::{Alarm, Clock, Scale};
+use crate::error::Refused;
+use crate::limit::account::Account;
+use crate::limit::line::Line;
+use crate::limit::published::Published;
+use crate::limit::{Cost, Meter};
+use crate::ring::gate::Gate;
+use crate::sync::{Acquire, Arc, AtomicU64, Mutex};
+use std::time::Duration;
+
+/// Most limits of one limiter.
+pub const MAX_LIMITS: usize = 8;
+
+/// Limits that admit a request all together or not at all, and the queue of those who wait.
+///
+/// Thread-safe: share it by reference or in an `Arc`. Admitting and settling neither lock nor allocate nor
+/// call the system. Whoever waits first is served first; nobody passes the queue.
+///
+/// ```
+/// use llmrl::{Cost, Limit, Limiter};
+///
+/// let limiter = Limiter::builder()
+///     .limit(Limit::requests(500))
+///     .limit(Limit::tokens(200_000))
+///     .limit(Limit::in_flight(50))
+///     .build()?;
+///
+/// let permit = limiter.acquire(&Cost::tokens(1_200, 400))?;   // blocks until its turn
+/// // ... send the request ...
+/// permit.settle(&Cost::tokens(1_180, 212))?;                  // what the answer says was used
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Limiter {
+    core: Arc<Core>,
+}
+
+/// The words that every admission touches: the first line holds the gate and three accounts.
+#[repr(C, align(128))]
+struct Hot {
+    gate: AtomicU64,
+    accounts: [Account; MAX_LIMITS],
+}
+
+pub(crate) struct Core {
+    hot: Hot,
+    /// One per token bucket, in the order in which they were given; `accounts` likewise.
+    lines: Box<[Published<{ Line::WORDS }>]>,
+    meters: [Meter; MAX_LIMITS],
+    /// In-flight slots that one permit takes: 1 if there is such a limit.
+    slots: u64,
+    clock: Clock,
+    scale: Scale,
+    /// Ticks by which a sleeper may be late before somebody wakes it: its own timer is about to go off.
+    slack: u64,
+    queue: queue::Queue,
+    wake: Option<Arc<dyn Wake>>,
+    counters: stats::Counters,
+    /// The limits as configured, in the caller's order; held while one is changed.
+    limits: Mutex<Vec<build::Entry>>,
+}
+
+/// The amount of a request on each meter.
+pub(crate) type Amounts = [u64; Meter::COUNT];
+
+impl Core {
+    #[inline(always)]
+    fn gate(&self) -> Gate {
+        Gate(self.hot.gate.load(Acquire))
+    }
+
+    #[inline(always)]
+    fn line(&self, ledger: usize) -> Line {
+        Line::from_words(self.lines[ledger].read())
+    }
+
+    #[inline(always)]
+    fn amount(&self, ledger: usize, amounts: &Amounts) -> u64 {
+        amounts[self.meters[ledger] as usize]
+    }
+
+    fn ledgers(&self) -> std::ops::Range<usize> {
+        0..self.lines.len()
+    }
+}
+
+impl Alarm for Core {
+    fn ring(&self) {
+        self.wake_due();
+    }
+}
+
+impl Limiter {
+    /// A limiter to be described limit by limit.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Admits the request now, or refuses it. Never blocks.
+    ///
+    /// # Errors
+    /// [`Refused::NotNow`] says when to come again. A request that is refused has taken nothing. Under
+    /// contention a request may be refused although it would just have fitted, while another one that is
+    /// about to be refused holds its charge for some nanoseconds; it is never admitted when it does not fit.
+    #[inline]
+    pub fn try_acquire(&self, cost: &Cost) -> Result<Permit<'_>, Refused> {
+        self.admit(cost).map(|grant| Permit::new(self, grant))
+    }
+
+    /// Waits for its turn in the queue, as long as it takes.
+    ///
+    /// # Errors
+    /// At once if the request can never be admitted, the queue is full, or the limiter closed; later only if
+    /// the limiter is closed, or retuned so that the request can never be admitted.
+    pub fn acquire(&self, cost: &Cost) -> Result<Permit<'_>, Refused> {
+        self.block(cost, None).map(|grant| Permit::new(self, grant))
+    }
+
+    /// Waits for its turn, for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire); and [`Refused::Deadline`], at once if the wait is known to be longer.
+    pub fn acquire_timeout(&self, cost: &Cost, timeout: Duration) -> Result<Permit<'_>, Refused> {
+        self.block(cost, Some(timeout))
+            .map(|grant| Permit::new(self, grant))
+    }
+
+    #[inline(always)]
+    pub(crate) fn admit(&self, cost: &Cost) -> Result<Grant, Refused> {
+        let amounts = cost.meters()?;
+        self.core.admit(&amounts)?;
+        Ok(Grant::new(amounts))
+    }
+
+    pub(crate) fn block(&self, cost: &Cost, timeout: Option<Duration>) -> Result<Grant, Refused> {
+        self.core.block(cost.meters()?, timeout)
+    }
+
+    /// Joins the queue and comes back at once, for event loops.
+    ///
+    /// Then [`poll`](Self::poll) at the time that it names, and whenever the limiter's [`Wake`] is called with
+    /// `token` (not zero). Join with a request that could be admitted now, and the first poll says `Held`.
+    ///
+    /// # Errors
+    /// As [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// ```
+    /// use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Progress};
+    /// use std::time::Duration;
+    ///
+    /// let hand = ManualClock::new(0);
+    /// let limiter = Limiter::builder().limit(Limit::requests(1)).clock(Clock::from(&hand)).build()?;
+    /// limiter.try_acquire(&Cost::request())?.release();
+    ///
+    /// let mut ticket = limiter.enqueue(&Cost::request(), None, 1)?;
+    /// let Progress::Pending { wait } = limiter.poll(&mut ticket) else { panic!() };
+    /// assert_eq!(wait, Some(Duration::from_secs(60)));
+    /// hand.advance(Duration::from_secs(60));
+    /// assert!(matches!(limiter.poll(&mut ticket), Progress::Held(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn enqueue(
+        &self,
+        cost: &Cost,
+        timeout: Option<Duration>,
+        token: u64,
+    ) -> Result<Ticket, Refused> {
+        self.core.enqueue(cost.meters()?, timeout, token)
+    }
+
+    /// How a ticket stands. Any outcome but `Pending` ends it: polling it again says [`Progress::Spent`].
+    pub fn poll(&self, ticket: &mut Ticket) -> Progress<'_> {
+        match self.advance_ticket(ticket) {
+            Step::Held(grant) => Progress::Held(Permit::new(self, grant)),
+            Step::Pending { wait } => Progress::Pending { wait },
+            Step::TimedOut => Progress::Ended(Refused::Deadline),
+            Step::Never(refused) => Progress::Ended(refused),
+            Step::Closed => Progress::Ended(Refused::Closed),
+            Step::Spent => Progress::Spent,
+        }
+    }
+
+    pub(crate) fn advance_ticket(&self, ticket: &mut Ticket) -> Step {
+        self.core.poll(ticket)
+    }
+
+    /// Leaves the queue. If the ticket was granted in the meantime, everything is given back.
+    pub fn cancel(&self, ticket: Ticket) {
+        self.leave(ticket);
+    }
+
+    pub(crate) fn leave(&self, mut ticket: Ticket) {
+        self.core.leave(&mut ticket);
+    }
+
+    /// Counts usage that has not passed here: another process's, or what a report says. Buckets may go below zero.
+    ///
+    /// # Errors
+    /// [`Refused::Cost`] if a count is out of range.
+    pub fn charge(&self, cost: &Cost) -> Result<(), Refused> {
+        self.core.charge_all(&cost.meters()?);
+        Ok(())
+    }
+
+    pub(crate) fn adjust_grant(&self, grant: &mut Grant, cost: &Cost) -> Result<(), Refused> {
+        let amounts = cost.meters()?;
+        self.core.settle(grant, amounts, 0);
+        Ok(())
+    }
+
+    pub(crate) fn settle_grant(&self, mut grant: Grant, cost: &Cost) -> Result<(), Refused> {
+        let amounts = cost.meters()?;
+        self.core.settle(&mut grant, amounts, self.core.slots);
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(crate) fn release_grant(&self, grant: Grant) {
+        let amounts = grant.amounts;
+        self.core.settle(&mut { grant }, amounts, self.core.slots);
+    }
+
+    /// Gives everything back.
+    pub(crate) fn cancel_grant(&self, mut grant: Grant) {
+        self.core
+            .settle(&mut grant, [0; Meter::COUNT], self.core.slots);
+    }
+
+    pub(crate) fn has_in_flight(&self) -> bool {
+        self.core.slots > 0
+    }
+}
+
+impl std::fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limiter")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! What an admitted request holds, and how it is settled.
+
+use super::{Amounts, Core, Limiter};
+use crate::error::Refused;
+use crate::limit::{Cost, Meter};
+
+/// What was charged for an admitted request. A plain value: whoever owns it settles it once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub(super) amounts: Amounts,
+}
+
+impl Grant {
+    #[inline(always)]
+    pub(super) fn new(amounts: Amounts) -> Self {
+        Self { amounts }
+    }
+}
+
+/// An admitted request.
+///
+/// Settle it with what was really used; the difference is given back, or charged. Dropped without that, the estimate
+/// stands: the request was probably sent. Its in-flight slot comes back in every case.
+#[derive(Debug)]
+#[must_use = "dropping a permit at once frees its slot while the request has not even begun"]
+pub struct Permit<'a> {
+    limiter: &'a Limiter,
+    grant: Grant,
+}
+
+impl<'a> Permit<'a> {
+    #[inline(always)]
+    pub(super) fn new(limiter: &'a Limiter, grant: Grant) -> Self {
+        Self { limiter, grant }
+    }
+
+    /// The request is over and has used `cost`.
+    ///
+    /// # Errors
+    /// [`Refused::Cost`] if a count is out of range; then the estimate stands.
+    pub fn settle(self, cost: &Cost) -> Result<(), Refused> {
+        let (limiter, grant) = self.into_parts();
+        limiter
+            .settle_grant(grant, cost)
+            .inspect_err(|_| limiter.release_grant(grant))
+    }
+
+    /// The request goes on and will use `cost`, as far as is known now: what it has used at least, while an answer
+    /// streams in, or a better estimate.
+    ///
+    /// # Errors
+    /// [`Refused::Cost`] if a count is out of range; then nothing has changed.
+    pub fn adjust(&mut self, cost: &Cost) -> Result<(), Refused> {
+        self.limiter.adjust_grant(&mut self.grant, cost)
+    }
+
+    /// The request is over and the estimate stands.
+    #[inline]
+    pub fn release(self) {
+        let (limiter, grant) = self.into_parts();
+        limiter.release_grant(grant);
+    }
+
+    /// The request was not sent: everything is given back.
+    pub fn cancel(self) {
+        let (limiter, grant) = self.into_parts();
+        limiter.cancel_grant(grant);
+    }
+
+    #[inline(always)]
+    fn into_parts(self) -> (&'a Limiter, Grant) {
+        let parts = (self.limiter, self.grant);
+        std::mem::forget(self);
+        parts
+    }
+}
+
+impl Drop for Permit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.limiter.release_grant(self.grant);
+    }
+}
+
+impl Core {
+    /// Replaces what `grant` has charged by `amounts`, and gives back `slots` in-flight slots.
+    ///
+    /// One read-modify-write on the gate tells the queue of everything; none if there is nothing to tell.
+    #[inline(always)]
+    pub(super) fn settle(&self, grant: &mut Grant, amounts: Amounts, slots: u64) {
+        let mut delta = slots * crate::ring::gate::SLOT;
+        let mut returned = slots > 0;
+        if amounts != grant.amounts {
+            for ledger in self.ledgers() {
+                let (old, new) = (
+                    self.amount(ledger, &grant.amounts),
+                    self.amount(ledger, &amounts),
+                );
+                if new < old {
+                    self.hot.accounts[ledger].refund(old - new);
+                    returned = true;
+                } else if new > old {
+                    let now = self.clock.now();
+                    self.hot.accounts[ledger].charge(&self.line(ledger), now, new - old);
+                    // Decisions that have not seen this charge must fail.
+                    delta |= crate::ring::gate::EVENT;
+                }
+            }
+            grant.amounts = amounts;
+        }
+        if returned || delta != 0 {
+            self.kick(delta);
+        }
+    }
+
+    /// Charges without a permit.
+    pub(super) fn charge_all(&self, amounts: &Amounts) {
+        let mut grant = Grant::new([0; Meter::COUNT]);
+        self.settle(&mut grant, *amounts, 0);
+    }
+}

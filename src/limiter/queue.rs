@@ -1,0 +1,436 @@
+//! The queue: joining, moving the head, leaving. Anybody who touches the limiter can do every step but the owner's.
+
+use super::wait::Ticket;
+use super::{Amounts, Core};
+use crate::error::Refused;
+use crate::limit::account::{Account, TAG_MASK, never_fits};
+use crate::ring::gate::Gate;
+use crate::ring::{Phase, Place, Ring};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause, zeroed};
+use std::time::Duration;
+
+/// The ring, and what each waiter costs at each account.
+pub(super) struct Queue {
+    pub(super) ring: Ring,
+    /// Two words per slot and account: the cost, and the sum of all costs up to and with this ticket.
+    /// Written by the owner before it joins.
+    cells: Box<[AtomicU64]>,
+    /// Sum of the costs of all that ever joined, per account. With the cells' sums it tells how much stands
+    /// ahead of a ticket, for its estimate of when to wake; no decision rests on it.
+    joined: [AtomicU64; super::MAX_LIMITS],
+    ledgers: usize,
+}
+
+impl Queue {
+    pub(super) fn new(max_waiters: usize, ledgers: usize) -> Self {
+        Self {
+            ring: Ring::new(max_waiters),
+            cells: zeroed(max_waiters * ledgers * 2),
+            joined: Default::default(),
+            ledgers,
+        }
+    }
+
+    fn cost(&self, slot: usize, ledger: usize) -> &AtomicU64 {
+        &self.cells[(slot * self.ledgers + ledger) * 2]
+    }
+
+    fn up_to(&self, slot: usize, ledger: usize) -> &AtomicU64 {
+        &self.cells[(slot * self.ledgers + ledger) * 2 + 1]
+    }
+
+    /// Sum of the costs of all before the one in `slot`.
+    fn before(&self, slot: usize, ledger: usize) -> u64 {
+        let (cost, up_to) = (self.cost(slot, ledger), self.up_to(slot, ledger));
+        up_to.load(Relaxed).wrapping_sub(cost.load(Relaxed))
+    }
+}
+
+/// What stands at the front of the queue after everything that could be granted has been.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Front {
+    Empty,
+    /// This ticket, until `due` unless something happens; `u64::MAX` if only a release can help.
+    Blocked {
+        ticket: u64,
+        slot: usize,
+        due: u64,
+    },
+}
+
+/// How a look at the head's request ended.
+enum Check {
+    Covered,
+    Short(u64),
+    Never,
+}
+
+impl Core {
+    pub(super) fn enqueue(
+        &self,
+        amounts: Amounts,
+        timeout: Option<Duration>,
+        token: u64,
+    ) -> Result<Ticket, Refused> {
+        if self.gate().is_closed() {
+            return Err(Refused::Closed);
+        }
+        if let Some(ledger) = self.misfit(&amounts) {
+            return Err(self.never(ledger, &amounts));
+        }
+        let now = self.clock.now();
+        let deadline = timeout.map_or(u64::MAX, |timeout| {
+            now.saturating_add(self.scale.duration_to_ticks(timeout))
+        });
+        if self.due_at_the_end(&amounts, now) > deadline {
+            return Err(Refused::Deadline);
+        }
+        let queue = &self.queue;
+        let Some(slot) = queue.ring.claim() else {
+            return Err(Refused::Full);
+        };
+        let waiter = &queue.ring.slots()[slot];
+        waiter.deadline.store(deadline, Relaxed);
+        waiter.since.store(now, Relaxed);
+        waiter.token.store(token, Relaxed);
+        for ledger in self.ledgers() {
+            let cost = self.amount(ledger, &amounts);
+            queue.cost(slot, ledger).store(cost, Relaxed);
+        }
+        let number = self.join(slot);
+        Ok(Ticket::new(number, slot, amounts))
+    }
+
+    /// Puts a filled slot at the end of the queue. Linearised at the exchange on its place.
+    pub(super) fn join(&self, slot: usize) -> u64 {
+        let queue = &self.queue;
+        for ledger in self.ledgers() {
+            let cost = queue.cost(slot, ledger).load(Relaxed);
+            let before = queue.joined[ledger].fetch_add(cost, Relaxed);
+            queue
+                .up_to(slot, ledger)
+                .store(before.wrapping_add(cost), Relaxed);
+        }
+        let ticket = loop {
+            match queue.ring.append(slot) {
+                Some(ticket) => break ticket,
+                None => {
+                    // A place of the lap before is still taken by a ticket that has been passed.
+                    self.advance(false);
+                    pause();
+                }
+            }
+        };
+        self.announce();
+        ticket
+    }
+
+    /// Shuts the fast path. The event makes every "the queue is empty" and every decision on older reads fail.
+    fn announce(&self) {
+        self.update_gate(Gate::announce);
+    }
+
+    /// Changes the gate and gives what it was.
+    pub(super) fn update_gate(&self, next: impl Fn(Gate) -> Gate) -> Gate {
+        let mut gate = self.gate();
+        while !self.swap_gate(gate, next(gate)) {
+            gate = self.gate();
+        }
+        gate
+    }
+
+    pub(super) fn swap_gate(&self, from: Gate, to: Gate) -> bool {
+        self.hot
+            .gate
+            .compare_exchange(from.0, to.0, AcqRel, Acquire)
+            .is_ok()
+    }
+
+    /// Grants, in order, all that can be granted now, on behalf of whoever waits.
+    ///
+    /// `moved`: something has happened that may let the head be granted earlier than it plans for.
+    pub(super) fn advance(&self, mut moved: bool) -> Front {
+        let ring = &self.queue.ring;
+        loop {
+            // The gate before everything else: the exchange that decides holds only if it has not changed since.
+            let gate = self.gate();
+            let head = ring.head();
+            if !gate.head_is(head) {
+                // Decided, but not finished. The gate must be read again behind `head`, so that its
+                // `granted` is known to be about this ticket and not about one that has wrapped around.
+                if gate.head_is(head + 1) && self.gate() == gate {
+                    self.finish(head, gate);
+                    moved |= ring.move_head(head);
+                } else {
+                    pause();
+                }
+                continue;
+            }
+            if !gate.is_queued() {
+                return Front::Empty;
+            }
+            let slot = match ring.place(head) {
+                Place::Taken(slot) => slot,
+                Place::Free => {
+                    if self.clear_queue(gate, head) {
+                        return Front::Empty;
+                    }
+                    continue;
+                }
+                Place::Passed | Place::Behind => {
+                    pause();
+                    continue;
+                }
+            };
+            let waiter = &ring.slots()[slot];
+            let phase = waiter.state().of(head);
+            if gate.is_closed() && matches!(phase, Some(Phase::Waiting | Phase::Granting)) {
+                return Front::Blocked {
+                    ticket: head,
+                    slot,
+                    due: u64::MAX,
+                };
+            }
+            match phase {
+                Some(phase @ (Phase::Waiting | Phase::Granting)) => {
+                    let now = self.clock.now();
+                    let granting = phase == Phase::Granting;
+                    if now > waiter.deadline.load(Relaxed) {
+                        if granting {
+                            moved |= self.swap_gate(gate, gate.skip());
+                        } else {
+                            waiter.shift(head, Phase::Waiting, Phase::Expired);
+                        }
+                        continue;
+                    }
+                    match self.check(slot, gate, now) {
+                        Check::Covered if granting => {
+                            let next = gate.grant(self.slots);
+                            // The grant. From here the accounts will be paid, by whoever comes first.
+                            if self.swap_gate(gate, next) {
+                                self.count_grant(next);
+                                moved = true;
+                            }
+                        }
+                        Check::Covered => {
+                            waiter.shift(head, Phase::Waiting, Phase::Granting);
+                        }
+                        Check::Never if granting => moved |= self.swap_gate(gate, gate.skip()),
+                        Check::Never => {
+                            waiter.shift(head, Phase::Waiting, Phase::Misfit);
+                        }
+                        Check::Short(due) => {
+                            if moved {
+                                self.notify(slot, due);
+                            }
+                            return Front::Blocked {
+                                ticket: head,
+                                slot,
+                                due,
+                            };
+                        }
+                    }
+                }
+                Some(Phase::Cancelled | Phase::Expired | Phase::Misfit) => {
+                    moved |= self.swap_gate(gate, gate.skip());
+                }
+                // An outcome, or the next tenant: the gate has moved since it was read.
+                _ => pause(),
+            }
+        }
+    }
+
+    /// Opens the fast path if nobody stands at `head`; says whether that is done.
+    fn clear_queue(&self, gate: Gate, head: u64) -> bool {
+        if !self.swap_gate(gate, gate.unqueued()) {
+            return false;
+        }
+        // Somebody who joined meanwhile has made or will make an event, on which the exchange above fails,
+        // unless exactly a whole round of events went by. So look again, and announce for them if need be.
+        if self.queue.ring.place(head) == Place::Free {
+            return true;
+        }
+        self.announce();
+        false
+    }
+
+    /// Whether the head's request is covered by everything, on accounts read after `gate`.
+    fn check(&self, slot: usize, gate: Gate, now: u64) -> Check {
+        let mut due = 0;
+        for ledger in self.ledgers() {
+            let cost = self.queue.cost(slot, ledger).load(Relaxed);
+            if cost == 0 {
+                continue;
+            }
+            let line = self.line(ledger);
+            if never_fits(&line, cost) {
+                return Check::Never;
+            }
+            let view = self.hot.accounts[ledger].view(&line, now);
+            if !view.covers(cost, &line) || now < line.not_before {
+                due = due.max(view.earliest(&line, now, 0, cost));
+            }
+        }
+        if self.slots > 0 && gate.free() <= 0 {
+            due = u64::MAX;
+        }
+        if due == 0 {
+            Check::Covered
+        } else {
+            Check::Short(due)
+        }
+    }
+
+    /// Does for a decided head what follows from the decision. Each step may have been done by others already.
+    fn finish(&self, head: u64, gate: Gate) {
+        let ring = &self.queue.ring;
+        let Place::Taken(slot) = ring.place(head) else {
+            return;
+        };
+        let granted = gate.was_granted();
+        for ledger in self.ledgers() {
+            self.pass(ledger, slot, head, granted);
+        }
+        let waiter = &ring.slots()[slot];
+        loop {
+            let done = match waiter.state().of(head) {
+                // Only a wrap-around of the gate can pass a ticket that is still waiting; see gate.rs. It gets
+                // the outcome that the gate says.
+                Some(phase @ (Phase::Granting | Phase::Waiting)) => {
+                    let outcome = if granted { Phase::Granted } else { Phase::Lost };
+                    self.conclude(head, slot, phase, outcome)
+                }
+                Some(Phase::Expired) => self.conclude(head, slot, Phase::Expired, Phase::TimedOut),
+                Some(Phase::Misfit) => self.conclude(head, slot, Phase::Misfit, Phase::Never),
+                Some(Phase::Cancelled) => ring.free(head, slot, Phase::Cancelled),
+                _ => true,
+            };
+            if done {
+                break;
+            }
+        }
+        // Last: whoever finds the place taken knows the slot, and can do what is left to do.
+        ring.vacate(head, slot);
+    }
+
+    fn conclude(&self, head: u64, slot: usize, from: Phase, outcome: Phase) -> bool {
+        let done = self.queue.ring.slots()[slot].shift(head, from, outcome);
+        if done {
+            self.notify(slot, self.clock.now());
+        }
+        done
+    }
+
+    /// Notes at an account that `head` has passed, and charges it if it was granted. Once, whoever calls.
+    ///
+    /// The tag of the account is the last ticket that passed. Between the look at the account and the exchange
+    /// `head` is seen to be unfinished, so a payment that finds another tag is the first one. The charge is not
+    /// tested: it was, when the gate decided, and who has charged since will not be able to commit.
+    fn pass(&self, ledger: usize, slot: usize, head: u64, granted: bool) {
+        // Before the account is read: if it is not yet paid by then, the slot was still this ticket's here.
+        let cost = match granted {
+            true => self.queue.cost(slot, ledger).load(Acquire),
+            false => 0,
+        };
+        let tag = head & TAG_MASK;
+        let account = &self.hot.accounts[ledger];
+        loop {
+            let line = self.line(ledger);
+            let view = account.view(&line, self.clock.now());
+            if Account::is_tagged(&view, tag) || self.queue.ring.head() != head {
+                return;
+            }
+            if account.charge_at(&view, cost, Some(tag)).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Leaves the queue; says whether the ticket had been granted, so that everything must be given back.
+    pub(super) fn withdraw(&self, ticket: u64, slot: usize) -> bool {
+        let ring = &self.queue.ring;
+        let waiter = &ring.slots()[slot];
+        loop {
+            // Before the state: if the ticket is undecided here, an exchange on this value decides it.
+            let gate = self.gate();
+            match waiter.state().of(ticket) {
+                Some(Phase::Waiting) => {
+                    if waiter.shift(ticket, Phase::Waiting, Phase::Cancelled) {
+                        // If it was the head, its successor must learn that it is the head now.
+                        self.advance(false);
+                        return false;
+                    }
+                }
+                Some(Phase::Granting) => {
+                    // The state no longer decides: a helper may be about to grant.
+                    if ring.head() == ticket && gate.head_is(ticket) {
+                        self.swap_gate(gate, gate.skip());
+                    }
+                    self.advance(false);
+                }
+                Some(Phase::Granted) => {
+                    ring.free(ticket, slot, Phase::Granted);
+                    return true;
+                }
+                Some(outcome @ (Phase::TimedOut | Phase::Never | Phase::Lost)) => {
+                    ring.free(ticket, slot, outcome);
+                    return false;
+                }
+                Some(Phase::Expired | Phase::Misfit) => {
+                    self.advance(false);
+                }
+                Some(Phase::Free | Phase::Claimed | Phase::Cancelled) | None => return false,
+            }
+        }
+    }
+
+    /// When a request would be due that came after everybody in the queue, as far as time alone decides.
+    pub(super) fn due_at_the_end(&self, amounts: &Amounts, now: u64) -> u64 {
+        let front = match self.gate().is_queued() {
+            true => self.front_slot(),
+            false => None,
+        };
+        self.due_after(now, front, |ledger| {
+            let joined = self.queue.joined[ledger].load(Relaxed);
+            (joined, self.amount(ledger, amounts))
+        })
+    }
+
+    /// When the ticket in `slot` would be due, as far as time alone decides.
+    pub(super) fn due_in_turn(&self, slot: usize, front: usize, now: u64) -> u64 {
+        self.due_after(now, Some(front), |ledger| {
+            let cost = self.queue.cost(slot, ledger).load(Relaxed);
+            (self.queue.before(slot, ledger), cost)
+        })
+    }
+
+    fn due_after(
+        &self,
+        now: u64,
+        front: Option<usize>,
+        request: impl Fn(usize) -> (u64, u64),
+    ) -> u64 {
+        self.ledgers().fold(now, |due, ledger| {
+            let (before, cost) = request(ledger);
+            if cost == 0 {
+                return due;
+            }
+            let ahead = match front {
+                Some(slot) => before.wrapping_sub(self.queue.before(slot, ledger)),
+                None => 0,
+            };
+            // The front may have gone, and its slot have another tenant: then nothing is known to stand ahead.
+            let ahead = if ahead < 1 << 60 { ahead } else { 0 };
+            let line = self.line(ledger);
+            let view = self.hot.accounts[ledger].view(&line, now);
+            due.max(view.earliest(&line, now, ahead, cost))
+        })
+    }
+
+    fn front_slot(&self) -> Option<usize> {
+        match self.queue.ring.place(self.queue.ring.head()) {
+            Place::Taken(slot) => Some(slot),
+            _ => None,
+        }
+    }
+}

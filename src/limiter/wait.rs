@@ -1,0 +1,296 @@
+//! Waiting for one's turn: a thread that sleeps, or an event loop that polls.
+//!
+//! Every waiter computes when it will be due and looks again by itself at that time, its *plan*. It is woken
+//! only when it has become due earlier than it plans for, so in steady state nobody wakes anybody. `armed` in the
+//! slot's word says that the owner will not look before its plan; the count beside it changes with every
+//! notification, so that one that comes between the look and the arming is not lost.
+
+use super::queue::Front;
+use super::{Amounts, Core, Grant, Permit};
+use crate::error::Refused;
+use crate::limit::Meter;
+use crate::ring::{Phase, Slot};
+use crate::sync::{AcqRel, Acquire, Relaxed, Release, pause};
+use std::time::Duration;
+
+/// A place in the queue. Dropping it does not leave the queue: it is granted in its turn, and its cost is gone;
+/// use [`Limiter::cancel`](super::Limiter::cancel).
+#[derive(Debug)]
+#[must_use = "a ticket that is neither polled nor cancelled costs what it asked for"]
+pub struct Ticket {
+    number: u64,
+    slot: usize,
+    amounts: Amounts,
+    spent: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(number: u64, slot: usize, amounts: Amounts) -> Self {
+        Self {
+            number,
+            slot,
+            amounts,
+            spent: false,
+        }
+    }
+}
+
+/// How a ticket stands.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// It has become a permit.
+    Held(Permit<'a>),
+    /// It waits.
+    Pending {
+        /// After so long time alone may have brought its turn: poll then, or when woken. `None`: when woken.
+        wait: Option<Duration>,
+    },
+    /// It is over: [`Refused::Deadline`], [`Refused::Closed`], or [`Refused::Never`] after a retune.
+    Ended(Refused),
+    /// It was over before this poll.
+    Spent,
+}
+
+/// [`Progress`] without the borrow.
+pub(crate) enum Step {
+    Held(Grant),
+    Pending { wait: Option<Duration> },
+    TimedOut,
+    Never(Refused),
+    Closed,
+    Spent,
+}
+
+/// A [`Step`] that may still be pending until a tick.
+enum Turn {
+    Over(Step),
+    Until(u64),
+}
+
+impl Core {
+    /// The queue's answer to a blocking acquire.
+    pub(super) fn block(
+        &self,
+        amounts: Amounts,
+        timeout: Option<Duration>,
+    ) -> Result<Grant, Refused> {
+        if self.try_admit(&amounts).is_ok() {
+            return Ok(Grant::new(amounts));
+        }
+        let mut ticket = self.enqueue(amounts, timeout, 0).inspect_err(|_| {
+            self.counters.refused.fetch_add(1, Relaxed);
+        })?;
+        loop {
+            let seen = self.heard(ticket.slot);
+            let plan = match self.turn(&mut ticket) {
+                Turn::Over(Step::Held(grant)) => return Ok(grant),
+                Turn::Over(Step::TimedOut) => return Err(Refused::Deadline),
+                Turn::Over(Step::Never(refused)) => return Err(refused),
+                Turn::Over(_) => return Err(Refused::Closed),
+                Turn::Until(plan) => plan,
+            };
+            if self.arm(ticket.slot, seen, plan) {
+                let waiter = self.waiter(ticket.slot);
+                let now = self.clock.now();
+                if plan > now {
+                    let armed = seen | Slot::ARMED;
+                    waiter.sleeper.wait(armed, self.wait_until(plan, now));
+                }
+                waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
+            }
+        }
+    }
+
+    /// One look at a ticket, for an event loop. After `Pending` the owner is armed.
+    pub(super) fn poll(&self, ticket: &mut Ticket) -> Step {
+        if ticket.spent {
+            return Step::Spent;
+        }
+        loop {
+            let word = &self.waiter(ticket.slot).sleeper.word;
+            word.fetch_and(!Slot::ARMED, AcqRel);
+            let seen = self.heard(ticket.slot);
+            match self.turn(ticket) {
+                Turn::Over(step) => {
+                    ticket.spent = true;
+                    return step;
+                }
+                Turn::Until(plan) => {
+                    if self.arm(ticket.slot, seen, plan) {
+                        let wait = self.wait_until(plan, self.clock.now());
+                        return Step::Pending { wait };
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn leave(&self, ticket: &mut Ticket) {
+        if !ticket.spent {
+            ticket.spent = true;
+            self.counters.cancelled.fetch_add(1, Relaxed);
+            if self.withdraw(ticket.number, ticket.slot) {
+                let mut grant = Grant::new(ticket.amounts);
+                self.settle(&mut grant, [0; Meter::COUNT], self.slots);
+            }
+        }
+    }
+
+    fn waiter(&self, slot: usize) -> &Slot {
+        &self.queue.ring.slots()[slot]
+    }
+
+    /// The notifications so far.
+    fn heard(&self, slot: usize) -> u32 {
+        self.waiter(slot).sleeper.word.load(Acquire) & !Slot::ARMED
+    }
+
+    /// Says "I look again at `plan`", unless there was a notification since `seen`.
+    fn arm(&self, slot: usize, seen: u32, plan: u64) -> bool {
+        let waiter = self.waiter(slot);
+        waiter.plan.store(plan, Release);
+        waiter
+            .sleeper
+            .word
+            .compare_exchange(seen, seen | Slot::ARMED, AcqRel, Acquire)
+            .is_ok()
+    }
+
+    /// Moves the queue, and says how the ticket stands.
+    fn turn(&self, ticket: &mut Ticket) -> Turn {
+        loop {
+            if let Some(step) = self.outcome(ticket) {
+                return Turn::Over(step);
+            }
+            let front = self.advance(false);
+            if let Some(step) = self.outcome(ticket) {
+                return Turn::Over(step);
+            }
+            let waiter = self.waiter(ticket.slot);
+            let (now, deadline) = (self.clock.now(), waiter.deadline.load(Relaxed));
+            let closed = self.gate().is_closed();
+            if closed || now > deadline {
+                return Turn::Over(self.give_up(ticket, closed));
+            }
+            match front {
+                // Not on a stale reading of the clock: a head that is due by now must be granted now.
+                Front::Blocked { due, .. } if due <= now => {}
+                Front::Blocked {
+                    ticket: first,
+                    slot,
+                    due,
+                } => {
+                    let mine = match first == ticket.number {
+                        true => due,
+                        false => due.max(self.due_in_turn(ticket.slot, slot, now)),
+                    };
+                    return Turn::Until(mine.min(deadline.saturating_add(1)));
+                }
+                // Announced by somebody else a moment from now, or decided and not yet finished.
+                Front::Empty => pause(),
+            }
+        }
+    }
+
+    fn give_up(&self, ticket: &mut Ticket, closed: bool) -> Step {
+        let since = self.waiter(ticket.slot).since.load(Relaxed);
+        if self.withdraw(ticket.number, ticket.slot) {
+            self.held(ticket, since)
+        } else if closed {
+            Step::Closed
+        } else {
+            self.counters.timed_out.fetch_add(1, Relaxed);
+            Step::TimedOut
+        }
+    }
+
+    fn held(&self, ticket: &Ticket, since: u64) -> Step {
+        let waited = self.clock.now().saturating_sub(since);
+        self.counters.wait_total.fetch_add(waited, Relaxed);
+        self.counters.wait_max.fetch_max(waited, Relaxed);
+        Step::Held(Grant::new(ticket.amounts))
+    }
+
+    /// The outcome, if there is one; picking it up frees the slot.
+    fn outcome(&self, ticket: &mut Ticket) -> Option<Step> {
+        let ring = &self.queue.ring;
+        let waiter = self.waiter(ticket.slot);
+        let phase = waiter.state().of(ticket.number)?;
+        let step = match phase {
+            Phase::Granted => self.held(ticket, waiter.since.load(Relaxed)),
+            Phase::TimedOut => {
+                self.counters.timed_out.fetch_add(1, Relaxed);
+                Step::TimedOut
+            }
+            Phase::Never => match self.misfit(&ticket.amounts) {
+                Some(ledger) => Step::Never(self.never(ledger, &ticket.amounts)),
+                // Retuned once more in between.
+                None => return self.rejoin(ticket, phase),
+            },
+            Phase::Lost => return self.rejoin(ticket, phase),
+            _ => return None,
+        };
+        ring.free(ticket.number, ticket.slot, phase);
+        Some(step)
+    }
+
+    /// Joins again, at the end, with the slot as it is.
+    fn rejoin(&self, ticket: &mut Ticket, phase: Phase) -> Option<Step> {
+        self.waiter(ticket.slot)
+            .shift(ticket.number, phase, Phase::Claimed);
+        ticket.number = self.join(ticket.slot);
+        None
+    }
+
+    /// Tells the owner of `slot` that it can go on at `due`. Whoever plans to look by then is left asleep.
+    pub(super) fn notify(&self, slot: usize, due: u64) {
+        let waiter = self.waiter(slot);
+        let before = waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel);
+        if before & Slot::ARMED != 0 && waiter.plan.load(Acquire) > due.saturating_add(self.slack) {
+            self.rouse(slot);
+        }
+    }
+
+    /// On a clock driven by hand: wakes those whose plan has come, as their own timers would.
+    pub(super) fn wake_due(&self) {
+        let now = self.clock.now();
+        for (slot, waiter) in self.queue.ring.slots().iter().enumerate() {
+            let before = waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel);
+            if before & Slot::ARMED != 0 && waiter.plan.load(Acquire) <= now {
+                self.rouse(slot);
+            }
+        }
+    }
+
+    /// Wakes everybody, whatever they plan.
+    pub(super) fn wake_all(&self) {
+        for (slot, waiter) in self.queue.ring.slots().iter().enumerate() {
+            if waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel) & Slot::ARMED != 0 {
+                self.rouse(slot);
+            }
+        }
+    }
+
+    fn rouse(&self, slot: usize) {
+        let waiter = self.waiter(slot);
+        self.counters.wakes.fetch_add(1, Relaxed);
+        match waiter.token.load(Acquire) {
+            0 => waiter.sleeper.wake(),
+            // Once per arming: who disarms it calls. The token is read again behind that, so that it is the
+            // token of whoever was disarmed, or of a later tenant, for whom the call is one poll too many.
+            _ => {
+                let before = waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
+                let token = waiter.token.load(Acquire);
+                if before & Slot::ARMED != 0 && token != 0 {
+                    self.call(token);
+                }
+            }
+        }
+    }
+
+    fn call(&self, token: u64) {
+        if let Some(wake) = &self.wake {
+            super::wake::call(wake, token);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Telling an event loop that a ticket should be polled again.
+
+use crate::sync::Arc;
+
+/// Called when a ticket should be polled before the time that its last poll has named.
+///
+/// At most once per `Pending`; from any thread that touches the limiter, with no lock held. It may call the
+/// limiter, also to poll the very ticket: a wake that this brings about on the same thread is called after the
+/// present one has returned, not inside it. It should be quick: it runs in the middle of somebody's release.
+pub trait Wake: Send + Sync {
+    /// `token` is what [`Limiter::enqueue`](super::Limiter::enqueue) was given. Tolerate a late one: the ticket may be over.
+    fn wake(&self, token: u64);
+}
+
+#[cfg(not(any(loom, shuttle)))]
+type Calls = std::collections::VecDeque<(Arc<dyn Wake>, u64)>;
+
+#[cfg(not(any(loom, shuttle)))]
+thread_local! {
+    /// Wakes that came up while one was being called on this thread; `None` when none is.
+    static PUT_OFF: std::cell::RefCell<Option<Calls>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Calls `wake`, now or after the one that is being called on this thread: waking ten thousand must not nest.
+#[cfg(not(any(loom, shuttle)))]
+pub(super) fn call(wake: &Arc<dyn Wake>, token: u64) {
+    // Without thread-local storage, while the thread ends, there is nothing that could be nested.
+    let nested = PUT_OFF.try_with(|calls| match calls.borrow_mut().as_mut() {
+        Some(calls) => {
+            calls.push_back((wake.clone(), token));
+            true
+        }
+        None => false,
+    });
+    if nested == Ok(true) {
+        return;
+    }
+    let _end = End::begin();
+    wake.wake(token);
+    while let Some((wake, token)) = next() {
+        wake.wake(token);
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+fn next() -> Option<(Arc<dyn Wake>, u64)> {
+    PUT_OFF
+        .try_with(|calls| calls.borrow_mut().as_mut()?.pop_front())
+        .ok()?
+}
+
+/// Marks the outermost call, also when a callback panics.
+#[cfg(not(any(loom, shuttle)))]
+struct End;
+
+#[cfg(not(any(loom, shuttle)))]
+impl End {
+    fn begin() -> Self {
+        let _ = PUT_OFF.try_with(|calls| *calls.borrow_mut() = Some(Calls::new()));
+        Self
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+impl Drop for End {
+    fn drop(&mut self) {
+        let _ = PUT_OFF.try_with(|calls| calls.borrow_mut().take());
+    }
+}
+
+/// The checkers run all threads of a model on one thread of the system.
+#[cfg(any(loom, shuttle))]
+pub(super) fn call(wake: &Arc<dyn Wake>, token: u64) {
+    wake.wake(token);
+}
