@@ -244,7 +244,7 @@ mod tests {
     fn whole_tokens_come_at_whole_ticks() {
         for (amount, period) in [(60, 60_000_000_000), (1, 86_400_000_000_000), (1, 1)] {
             let line = line(amount, period, NS);
-            for n in [1, 2, 59, 60, 1_000_000] {
+            for n in [1, 2, 59, 60, 100_000] {
                 let tick = 1_000 + (n * period).div_ceil(amount);
                 assert_eq!(line.position(tick), (1 << 48) + n);
                 assert_eq!(line.position(tick - 1), (1 << 48) + n - 1);

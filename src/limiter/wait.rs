@@ -180,9 +180,12 @@ impl Core {
                     slot,
                     due,
                 } => {
-                    let mine = match first == ticket.number {
-                        true => due,
-                        false => due.max(self.due_in_turn(ticket.slot, slot, now)),
+                    let mine = if first == ticket.number
+                        || first + 1 == ticket.number && !self.looks_by(slot, due)
+                    {
+                        due
+                    } else {
+                        due.max(self.due_in_turn(ticket.slot, slot, now))
                     };
                     return Turn::Until(mine.min(deadline.saturating_add(1)));
                 }
@@ -190,6 +193,13 @@ impl Core {
                 Front::Empty => pause(),
             }
         }
+    }
+
+    /// Whether the owner of `slot` will look at `due` by itself. A head that nobody looks after is granted by the
+    /// next in line, at its time: later, its bucket might have overflowed.
+    fn looks_by(&self, slot: usize, due: u64) -> bool {
+        let waiter = self.waiter(slot);
+        waiter.sleeper.word.load(Acquire) & Slot::ARMED != 0 && waiter.plan.load(Acquire) <= due
     }
 
     fn give_up(&self, ticket: &mut Ticket, closed: bool) -> Step {
