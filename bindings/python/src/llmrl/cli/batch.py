@@ -1,1 +1,361 @@
-def add_command(commands): pass
+"""``llmrl batch``: arguments, set-up and exit status. The work itself is in the ``batch_*`` modules."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, List, Optional
+from urllib.parse import urlsplit
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+DESCRIPTION = """\
+Run a file of requests against an OpenAI-compatible API, as fast as its limits allow and no faster.
+
+IN.jsonl is in OpenAI's Batch input format, one request per line:
+  {"custom_id": "a-1", "method": "POST", "url": "/v1/chat/completions",
+   "body": {"model": "gpt-4o-mini", "max_tokens": 200, "messages": [{"role": "user", "content": "Hello"}]}}
+OUT.jsonl gets one line per request, in OpenAI's Batch output format, as soon as its answer arrives:
+  {"id": "batch_req_...", "custom_id": "a-1", "response": {"status_code": 200, "request_id": ..., "body": ...}, "error": null}
+"""
+
+EPILOG = """\
+example:
+  export OPENAI_API_KEY=sk-...
+  llmrl batch prompts.jsonl results.jsonl --rpm 500 --tpm 200000 --max-concurrent 50
+
+To try it without an account, start   llmrl emulate --port 8080 --rpm 500 --tpm 200000   in another terminal and add
+  --base-url http://127.0.0.1:8080/v1
+
+Stopping and going on. Ctrl-C takes no new work and lets the requests in flight finish; a second Ctrl-C drops them.
+Run the same command again to go on: whatever has a final answer in OUT.jsonl is not sent again. That holds after a
+crash or kill -9 too: a result counts once its line is in the file, a torn last line is repaired, and only
+requests that were in flight are sent twice. Requests that never got a final answer (no connection, 429 or 5xx to
+the end, key refused, no quota) are tried again by the next run, which replaces their lines.
+
+What is retried: 429 (after the server's own time), 408, 409, 5xx, lost connections; each try waits for its own
+permit. Not retried: other 4xx, requests larger than the limit. A refused key (401) or an exhausted quota ends the
+batch at once.
+
+Bad lines (no JSON, no custom_id, a custom_id used before ...) are reported with their line number and do not stop
+the others; where they have a custom_id of their own they get an error line.
+
+Exit status: 0 every line has a successful answer, 1 some have not (or the batch ended early), 2 wrong usage or files
+that cannot be used, 130 interrupted.
+
+Memory: about 250 bytes per input line (to find repeated ids), plus the requests in flight.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the ``batch`` parser to the command line."""
+    parser = commands.add_parser(
+        "batch",
+        help="run a JSONL file of requests at the full speed the limits allow",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar="IN.jsonl", type=Path, help="requests, one per line")
+    parser.add_argument("output", metavar="OUT.jsonl", type=Path, help="results, appended; the record of what is done")
+
+    limits = parser.add_argument_group("limits (as on your provider's limits page; leave out what does not apply)")
+    limits.add_argument("--rpm", type=_count, metavar="N", help="requests per minute")
+    limits.add_argument("--tpm", type=_count, metavar="N", help="tokens per minute, input and output together")
+    limits.add_argument("--max-concurrent", type=_slots, default=64, metavar="N", help="requests in flight (default: 64)")
+    limits.add_argument(
+        "--burst-seconds",
+        type=_burst,
+        default=60.0,
+        metavar="S",
+        help="how many seconds of a rate the provider lets you save up (default: 60, as OpenAI; 1 for providers that "
+        "enforce requests per second)",
+    )
+    limits.add_argument(
+        "--charge",
+        choices=("auto", "settle", "reserve", "max"),
+        default="auto",
+        help="what a request costs in tokens. settle: what it used. reserve: prompt + max_tokens, whatever it used. max: "
+        "the larger of prompt and max_tokens. auto (default): settle, until the provider's x-ratelimit headers "
+        "show that it keeps reservations",
+    )
+
+    tokens = parser.add_argument_group("token estimates (before the answer says what was used)")
+    tokens.add_argument(
+        "--estimate",
+        choices=("learn", "fixed"),
+        default="learn",
+        help="learn (default): correct the characters per token from the answers' usage, where that is safe. fixed: never",
+    )
+    tokens.add_argument(
+        "--chars-per-token", type=_ratio, default=4.0, metavar="X", help="characters per token at the start (default: 4)"
+    )
+    tokens.add_argument(
+        "--default-output",
+        type=_count,
+        default=1024,
+        metavar="N",
+        help="output tokens assumed for a request without max_tokens (default: 1024; learned from answers)",
+    )
+
+    server = parser.add_argument_group("server")
+    server.add_argument(
+        "--base-url",
+        default=os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
+        metavar="URL",
+        help="default: $OPENAI_BASE_URL, else https://api.openai.com/v1",
+    )
+    server.add_argument(
+        "--api-key-env", default="OPENAI_API_KEY", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY)"
+    )
+    server.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="seconds for one try (default: 600)")
+    server.add_argument("--max-attempts", type=_attempts, default=8, metavar="N", help="tries per request (default: 8)")
+
+    show = parser.add_argument_group("files and display")
+    show.add_argument(
+        "--fsync", type=_fsync, default=1.0, metavar="S", help="force results to the disk every S seconds (default: 1)"
+    )
+    show.add_argument("--plain", action="store_true", help="plain lines instead of a bar (always so without a terminal)")
+    show.add_argument("--quiet", action="store_true", help="only problems and the table at the end")
+    parser.set_defaults(run=run)
+
+
+def _number(text: str, kind: Any, low: float, high: float, what: str) -> Any:
+    try:
+        value = kind(text.replace("_", "").replace(",", ""))
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
+
+
+def _count(text: str) -> int:
+    return int(_number(text, int, 1, 10**12, "a whole number from 1 to 10^12"))
+
+
+def _slots(text: str) -> int:
+    return int(_number(text, int, 1, 10_000, "a whole number from 1 to 10000"))
+
+
+def _attempts(text: str) -> int:
+    return int(_number(text, int, 1, 100, "a whole number from 1 to 100"))
+
+
+def _burst(text: str) -> float:
+    return float(_number(text, float, 0.01, 86_400, "a number of seconds from 0.01 to 86400"))
+
+
+def _seconds(text: str) -> float:
+    return float(_number(text, float, 0.1, 86_400, "a number of seconds from 0.1 to 86400"))
+
+
+def _fsync(text: str) -> float:
+    return float(_number(text, float, 0.05, 3600, "a number of seconds from 0.05 to 3600"))
+
+
+def _ratio(text: str) -> float:
+    return float(_number(text, float, 0.25, 20, "a number from 0.25 to 20"))
+
+
+class UsageError(Exception):
+    """Something about the command line or the files; one line of text."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the batch. Returns the exit status described in ``--help``."""
+    import aiohttp  # noqa: F401  (a missing one is reported by the caller)
+    import rich  # noqa: F401
+
+    from .batch_output import OutputError
+
+    try:
+        return asyncio.run(_batch(args))
+    except (UsageError, OutputError) as error:
+        print(f"llmrl batch: {error}", file=sys.stderr)
+        return USAGE
+
+
+def api_key(args: argparse.Namespace) -> Optional[str]:
+    """The key from the environment, checked. The messages never contain it."""
+    name = args.api_key_env
+    key = os.environ.get(name, "").strip()
+    if not key:
+        if _is_loopback(args.base_url):
+            return None
+        raise UsageError(f"the environment variable {name} is not set; put the API key there (export {name}=...)")
+    if not all(33 <= ord(c) <= 126 for c in key):
+        raise UsageError(f"the environment variable {name} holds characters that no API key has (spaces, line breaks, ...)")
+    return key
+
+
+def check_base_url(url: str) -> None:
+    """Raise UsageError unless ``url`` is a plain http(s) address."""
+    parts = urlsplit(url)
+    try:
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if "@" in parts.netloc:
+        raise UsageError("--base-url must not contain a user name or password; the key belongs into the environment")
+    if not usable or parts.query or parts.fragment or any(ord(c) <= 32 for c in url):
+        raise UsageError(f"--base-url needs an address such as https://api.openai.com/v1, not {url!r}")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _files(args: argparse.Namespace) -> int:
+    """Check both paths; the number of lines in the input."""
+    from .batch_input import count_lines
+
+    try:
+        if args.output.exists() and os.path.samefile(args.input, args.output):
+            raise UsageError("IN.jsonl and OUT.jsonl are the same file")
+        if args.output.exists() and not args.output.is_file():
+            raise UsageError(f"{args.output} is not a regular file; results must be readable again to go on after a stop")
+        return count_lines(args.input)
+    except OSError as error:
+        raise UsageError(f"cannot read {args.input}: {error.strerror}") from None
+
+
+async def _batch(args: argparse.Namespace) -> int:
+    from .batch_output import Results
+    from .batch_send import Sender
+
+    check_base_url(args.base_url)
+    key = api_key(args)
+    total = _files(args)
+    try:
+        idle = max(0.0, time.time() - args.output.stat().st_mtime)
+    except OSError:
+        idle = float("inf")
+    results = Results(args.output)
+    try:
+        sender = Sender(args.base_url, key, args.timeout, through_proxy=not _is_loopback(args.base_url))
+        async with sender:
+            return await _with_results(args, results, sender, total, idle)
+    finally:
+        results.close()
+
+
+async def _with_results(args: argparse.Namespace, results: Any, sender: Any, total: int, idle: float) -> int:
+    from .batch_charge import Account
+    from .batch_counts import Counts
+    from .batch_engine import Engine, Plan
+    from .batch_estimate import Estimator
+    from .batch_input import read_batch
+    from .batch_view import View, print_table, summary
+
+    limiter, meters = _limiter(args)
+    found = results.found
+    if found.answered:
+        _assume_spent(limiter, meters, idle)
+    counts = Counts(limiter, meters, total, len(found.answered))
+    view = View(counts, View.pick_mode(args.quiet, args.plain), sender.hide)
+    account = Account(limiter, meters, args.charge, view.note)
+    estimator = Estimator(args.chars_per_token, args.default_output, args.estimate == "learn")
+    for line in _opening(args, found):
+        view.note(line)
+    engine = Engine(
+        Plan(
+            items=read_batch(args.input),
+            results=results,
+            sender=sender,
+            limiter=limiter,
+            account=account,
+            estimator=estimator,
+            counts=counts,
+            max_attempts=args.max_attempts,
+            max_waiting=max(16, 2 * args.max_concurrent),
+            fsync_seconds=args.fsync,
+            say=view.say,
+        )
+    )
+    _on_signals(engine, view)
+    async with view:
+        await engine.run()
+    if engine.halted:
+        view.note(f"llmrl batch: stopped early: {engine.halted}")
+    print_table(summary(counts, account))
+    left = counts.total - counts.done
+    if left > 0:
+        view.note(f"{left:,} requests are left. Run the same command again to go on.")
+    if engine.interrupted:
+        return INTERRUPTED
+    return FAILED if counts.failed or counts.bad_lines or left > 0 or found.failed else OK
+
+
+def _limiter(args: argparse.Namespace) -> "tuple[Any, Any]":
+    from llmrl import Limit, Limiter
+
+    from .batch_charge import Meters
+
+    limits: List[Any] = []
+    meters = Meters()
+
+    def burst(rate: int) -> int:
+        return max(1, int(rate * args.burst_seconds / 60))
+
+    if args.rpm is not None:
+        meters.requests = len(limits)
+        limits.append(Limit.requests(args.rpm, burst=burst(args.rpm)))
+    if args.tpm is not None:
+        meters.tokens = len(limits)
+        limits.append(Limit.tokens(args.tpm, burst=burst(args.tpm)))
+    meters.in_flight = len(limits)
+    limits.append(Limit.in_flight(args.max_concurrent))
+    return Limiter(*limits), meters
+
+
+def _assume_spent(limiter: Any, meters: Any, idle: float) -> None:
+    """The run before this one ended ``idle`` seconds ago and has probably used up everything until then; what the
+    provider has produced since is all that may be counted on."""
+    states = limiter.limits()
+    for index, field in ((meters.requests, "requests"), (meters.tokens, "input")):
+        if index is None:
+            continue
+        state = states[index]
+        spent = state.burst - int(min(idle, 1e6) * state.amount / state.per)
+        if spent > 0:
+            limiter.charge(**{field: spent})
+
+
+def _opening(args: argparse.Namespace, found: Any) -> List[str]:
+    lines = []
+    if found.repaired:
+        lines.append(found.repaired)
+    if found.answered:
+        lines.append(f"{len(found.answered):,} requests are already answered in {args.output}: going on after them")
+    if found.again:
+        lines.append(f"{found.again:,} that had got no final answer are tried again")
+    if urlsplit(args.base_url).scheme == "http" and not _is_loopback(args.base_url):
+        lines.append("note: the API key travels unencrypted to an http:// address")
+    return lines
+
+
+def _on_signals(engine: Any, view: Any) -> None:
+    def interrupt() -> None:
+        if engine.interrupted:
+            view.note("stopping at once")
+        else:
+            view.note("stopping: requests in flight may finish; Ctrl-C again to drop them")
+        engine.interrupt()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, interrupt)
+        except NotImplementedError:  # Windows: no loop signal handlers
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(interrupt))
