@@ -1,0 +1,38 @@
+"""Rate limiting for LLM API clients: several limits at once, one FIFO queue for threads and asyncio, exact times.
+
+    from llmrl import Limit, Limiter
+
+    limiter = Limiter(Limit.requests(500), Limit.tokens(200_000), Limit.in_flight(50))
+
+    async with limiter.acquire(input=1200, output=400) as permit:
+        answer = await call_the_api()
+        permit.settle(input=answer.usage.input_tokens, output=answer.usage.output_tokens)
+"""
+
+from __future__ import annotations
+
+from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version
+from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
+from ._limit import Limit
+from ._types import LimitState, Stats
+
+__version__ = library_version
+
+__all__ = [
+    "Acquire",
+    "Closed",
+    "DeadlineExceeded",
+    "Error",
+    "Limit",
+    "LimitState",
+    "Limiter",
+    "ManualClock",
+    "Never",
+    "Permit",
+    "QueueFull",
+    "StalePermit",
+    "Stats",
+    "TokenBucket",
+    "__version__",
+    "backend",
+]

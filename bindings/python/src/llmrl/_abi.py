@@ -1,0 +1,117 @@
+"""libllmrl through ctypes: the library that the package carries, its structures and its functions."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_size_t, c_ssize_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+ABI_VERSION = 1
+IN_FLIGHT = 2
+
+
+class Options(ctypes.Structure):
+    _fields_ = [
+        ("flags", c_uint32),
+        ("max_waiters", c_uint32),
+        ("max_permits", c_uint32),
+        ("reserved0", c_uint32),
+        ("clock", c_void_p),
+        ("wake", c_void_p),
+        ("wake_ctx", c_ssize_t),
+    ]
+
+
+class Cost(ctypes.Structure):
+    _fields_ = [
+        ("requests", c_uint64),
+        ("input_tokens", c_uint64),
+        ("output_tokens", c_uint64),
+        ("cached_tokens", c_uint64),
+        ("cache_write_tokens", c_uint64),
+        ("reserved", c_uint64 * 3),
+    ]
+
+
+class Stats(ctypes.Structure):
+    _fields_ = [(name, c_uint64) for name in (
+        "granted", "refused", "waiting", "in_flight", "cancelled", "timed_out", "wakes", "wait_total_ns", "wait_max_ns",
+    )]  # fmt: skip
+
+
+class LimitState(ctypes.Structure):
+    _fields_ = [
+        ("kind", c_uint32),
+        ("meter", c_uint32),
+        ("amount", c_uint64),
+        ("period_ns", c_uint64),
+        ("burst", c_uint64),
+        ("available", c_int64),
+        ("paused_ns", c_uint64),
+    ]
+
+
+# The context goes back to the callback as a plain number; _ctypes.py says what it is good for.
+WAKE = ctypes.CFUNCTYPE(None, c_ssize_t, c_uint64)
+
+_out64 = POINTER(c_uint64)
+_outp = POINTER(c_void_p)
+_cost = POINTER(Cost)
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "llmrl_limiter_new": (c_int32, c_char_p, c_size_t, POINTER(Options), c_size_t, _outp, c_char_p, c_size_t),
+    "llmrl_limiter_close": (c_int32, c_void_p),
+    "llmrl_limiter_free": (None, c_void_p),
+    "llmrl_try_acquire": (c_int32, c_void_p, _cost, _out64, _out64),
+    "llmrl_enqueue": (c_int32, c_void_p, _cost, c_uint64, _out64, _out64),
+    "llmrl_poll": (c_int32, c_void_p, c_uint64, _out64),
+    "llmrl_adjust": (c_int32, c_void_p, c_uint64, _cost),
+    "llmrl_settle": (c_int32, c_void_p, c_uint64, _cost),
+    "llmrl_release": (c_int32, c_void_p, c_uint64),
+    "llmrl_cancel": (c_int32, c_void_p, c_uint64),
+    "llmrl_limiter_retune": (c_int32, c_void_p, c_uint32, c_uint64, c_uint64, c_uint64),
+    "llmrl_limiter_pause": (c_int32, c_void_p, c_uint32, c_uint64),
+    "llmrl_limiter_charge": (c_int32, c_void_p, _cost),
+    "llmrl_limiter_stats": (c_int32, c_void_p, POINTER(Stats), c_size_t),
+    "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),
+    "llmrl_clock_new": (c_int32, c_uint64, _outp),
+    "llmrl_clock_advance": (c_int32, c_void_p, c_uint64),
+    "llmrl_clock_now": (c_int32, c_void_p, _out64),
+    "llmrl_clock_free": (None, c_void_p),
+    "llmrl_bucket_new": (c_int32, c_char_p, c_void_p, _outp, c_char_p, c_size_t),
+    "llmrl_bucket_try_take": (c_int32, c_void_p, c_uint64, _out64),
+    "llmrl_bucket_refund": (c_int32, c_void_p, c_uint64),
+    "llmrl_bucket_charge": (c_int32, c_void_p, c_uint64),
+    "llmrl_bucket_retune": (c_int32, c_void_p, c_uint64, c_uint64, c_uint64),
+    "llmrl_bucket_pause": (c_int32, c_void_p, c_uint64),
+    "llmrl_bucket_available": (c_int32, c_void_p, POINTER(c_int64)),
+    "llmrl_bucket_free": (None, c_void_p),
+    "llmrl_version": (c_char_p,),
+    "llmrl_abi_version": (c_uint32,),
+}
+
+
+def library_path() -> Path:
+    """The libllmrl that came with this package."""
+    here = Path(__file__).parent
+    for pattern in ("libllmrl.so*", "libllmrl*.dylib", "llmrl.dll"):
+        for found in sorted(here.glob(pattern)):
+            return found
+    raise ImportError(f"no libllmrl in {here}; reinstall the llmrl package")
+
+
+def load() -> Any:
+    """Load the library and declare its functions."""
+    # PyDLL keeps the GIL: no function used here blocks, and giving it away costs a thousand times the call when other threads
+    # want it. PyPy's PyDLL is for CPython's own API only.
+    loader = ctypes.PyDLL if sys.implementation.name == "cpython" else ctypes.CDLL
+    path = library_path()
+    library = loader(str(path))
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    if library.llmrl_abi_version() != ABI_VERSION:
+        raise ImportError(f"{path} speaks ABI {library.llmrl_abi_version()}, this package {ABI_VERSION}; reinstall the llmrl package")
+    return library

@@ -1,0 +1,82 @@
+"""Arguments to the integers that the C library takes; every complaint names field, value and accepted range.
+
+The C extension parses common arguments itself and comes here for all others, so that both backends complain alike.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import SupportsIndex, Union
+
+FOREVER = 2**64 - 1
+MAX_COST = 2**40 - 1
+MAX_IN_FLIGHT = 2**19 - 1
+MAX_U32 = 2**32 - 1
+
+Number = Union[int, float]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def whole(field: str, value: SupportsIndex, low: int = 0, high: int = MAX_COST) -> int:
+    """Return ``value`` as an int within ``low..high``.
+
+    Raises TypeError for bool, float, str and whatever else is no integer, ValueError outside the range.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{field} must be a whole number from {low} to {high}, got {type(value).__name__} {_shown(value)}")
+    number = operator.index(value)
+    if not low <= number <= high:
+        raise ValueError(f"{field} must be from {low} to {high}, got {_shown(number)}")
+    return number
+
+
+def seconds(field: str, value: Number, accepted: str) -> float:
+    """Return ``value`` as a float, refusing whatever is no real number of seconds; infinity passes."""
+    if isinstance(value, (bool, str, bytes)) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
+        raise TypeError(f"{field} must be {accepted}, got {type(value).__name__} {_shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{field} must be {accepted}, got {_shown(value)}") from None
+    if math.isnan(number) or number < 0:
+        raise ValueError(f"{field} must be {accepted}, got {_shown(value)}")
+    return number
+
+
+def duration_ns(field: str, value: Number, low_ns: int = 0) -> int:
+    """Return ``value`` seconds in nanoseconds; at most 2**63-1 of them (292 years)."""
+    low = "0" if low_ns == 0 else "1e-9"
+    accepted = f"seconds from {low} to 9.2e9"
+    number = seconds(field, value, accepted)
+    # An int is exact, a float only to 2**53: multiply the int before it becomes a float.
+    ns = value * 1_000_000_000 if type(value) is int else number * 1e9
+    if not low_ns <= ns <= 9.2e18:
+        raise ValueError(f"{field} must be {accepted}, got {_shown(value)}")
+    return round(ns)
+
+
+def timeout_ns(value: Number | None) -> int:
+    """Return a timeout in nanoseconds; None and infinity wait without end."""
+    if value is None:
+        return FOREVER
+    number = seconds("timeout", value, "None or seconds >= 0")
+    ns = number * 1e9
+    return FOREVER if ns >= 9.2e18 else math.ceil(ns)
+
+
+def retune(amount: SupportsIndex, burst: SupportsIndex | None, per: Number, in_flight: int) -> tuple[int, int, int]:
+    """Return amount, period_ns and burst as ``llmrl_limiter_retune`` wants them."""
+    if in_flight:
+        return whole("amount", amount, 1, MAX_IN_FLIGHT), 0, 0
+    return rate(amount, per, burst)
+
+
+def rate(amount: SupportsIndex, per: Number, burst: SupportsIndex | None) -> tuple[int, int, int]:
+    """Return amount, period_ns and burst of a token bucket; the burst defaults to the amount."""
+    number = whole("amount", amount, 1)
+    return number, duration_ns("per", per, 1), number if burst is None else whole("burst", burst, 1)

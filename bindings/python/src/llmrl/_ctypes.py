@@ -1,0 +1,473 @@
+"""The ctypes backend: the same API as the C extension, for PyPy, free-threaded builds, and where no C compiler was at hand.
+
+Slower by about a microsecond a call, otherwise the same; the tests run over both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import threading
+import warnings
+import weakref
+from collections import deque
+from ctypes import byref, c_uint64, c_void_p
+from typing import Any, Generator, Optional, SupportsIndex
+
+from . import _abi, _args, _limit
+from ._args import FOREVER, MAX_COST, Number, whole
+from ._errors import ERR_INDEX, ERR_MEMORY, ERR_NEVER, ERR_STALE, OK, PENDING, Closed, Never, from_status
+from ._hub import Hub, adopt
+from ._types import LimitState, Stats, make_limit_state, make_stats
+
+_lib = _abi.load()
+library_version: str = _lib.llmrl_version().decode()
+
+
+def _cost(input: SupportsIndex, output: SupportsIndex, requests: SupportsIndex, cached: SupportsIndex, cache_write: SupportsIndex) -> _abi.Cost:
+    return _abi.Cost(
+        whole("requests", requests, 1),
+        whole("input", input),
+        whole("output", output),
+        whole("cached", cached),
+        whole("cache_write", cache_write),
+    )
+
+
+def _numbers(cost: _abi.Cost) -> tuple[int, ...]:
+    return cost.requests, cost.input_tokens, cost.output_tokens, cost.cached_tokens, cost.cache_write_tokens
+
+
+class ManualClock:
+    """A clock for tests: it starts at ``start`` seconds and moves only by ``advance``."""
+
+    __slots__ = ("_handle", "_limiters")
+
+    def __init__(self, start: Number = 0) -> None:
+        self._handle = c_void_p()
+        self._limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
+        _check(_lib.llmrl_clock_new(_args.duration_ns("start", start), byref(self._handle)), "ManualClock")
+
+    def __del__(self) -> None:
+        if self._handle:
+            _lib.llmrl_clock_free(self._handle)
+
+    def _advance(self, ns: int) -> None:
+        _check(_lib.llmrl_clock_advance(self._handle, ns), "advance")
+        for limiter in list(self._limiters):
+            limiter._flush()
+
+    def advance(self, seconds: Number) -> None:
+        """Move time forward by ``seconds`` >= 0 and wake whoever becomes due, in every limiter with this clock."""
+        self._advance(_args.duration_ns("seconds", seconds))
+
+    def advance_ns(self, ns: SupportsIndex) -> None:
+        """The same in whole nanoseconds, 0 to 2**63-1."""
+        self._advance(whole("ns", ns, 0, 2**63 - 1))
+
+    def now_ns(self) -> int:
+        """The time in nanoseconds."""
+        now = c_uint64()
+        _check(_lib.llmrl_clock_now(self._handle, byref(now)), "now_ns")
+        return now.value
+
+
+def _check(status: int, what: str, limiter: Optional[Limiter] = None, cost: Optional[_abi.Cost] = None) -> None:
+    if status < 0:
+        raise from_status(status, what, limiter, _numbers(cost) if cost is not None else ())
+
+
+def _clock_handle(clock: object) -> Optional[c_void_p]:
+    if clock is None:
+        return None
+    if not isinstance(clock, ManualClock):
+        raise TypeError(f"clock must be a llmrl.ManualClock or None, got {clock!r}")
+    return clock._handle
+
+
+def _created(status: int, what: str, message: ctypes.Array[ctypes.c_char]) -> None:
+    if status < 0 and message.value and status != ERR_MEMORY:
+        raise ValueError(f"{what}: {message.value.decode(errors='replace')}")
+    _check(status, what)
+
+
+class Limiter:
+    """One to eight limits that admit all or nothing, and one FIFO queue for threads and asyncio tasks."""
+
+    __slots__ = ("_handle", "_hub", "_woken", "_callback", "_in_flight", "_clock", "__weakref__")
+
+    def __init__(self, *limits: Any, **options: Any) -> None:
+        self._handle = c_void_p()
+        packed, count, max_waiters, max_permits, clock = _limit.options(*limits, **options)
+        self._in_flight = any(packed[i * 64] == _abi.IN_FLIGHT for i in range(count))
+        self._hub = Hub(clock is None)
+        self._woken: deque[int] = deque()
+        # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
+        # Python code runs in it, no signal handler can raise in it.
+        self._callback = _abi.WAKE(self._woken.insert)
+        wake = ctypes.cast(self._callback, c_void_p)
+        handle = _clock_handle(clock)
+        filled = _abi.Options(0, max_waiters, max_permits, 0, handle, wake, sys.maxsize)
+        message = ctypes.create_string_buffer(256)
+        status = _lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
+        _created(status, "Limiter", message)
+        self._clock = clock
+        if isinstance(clock, ManualClock):
+            clock._limiters.add(self)
+        adopt(self)
+
+    def __del__(self) -> None:
+        # Permits and acquisitions hold references to their limiter: nobody is inside.
+        if self._handle:
+            _lib.llmrl_limiter_free(self._handle)
+
+    def _flush(self) -> None:
+        woken = self._woken
+        while woken:
+            try:
+                ticket = woken.popleft()
+            except IndexError:
+                return  # another thread was faster
+            try:
+                self._hub.wake(ticket)
+            except BaseException:
+                woken.appendleft(ticket)  # a wake may be repeated, but not lost
+                raise
+
+    def try_acquire(
+        self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
+    ) -> Optional[Permit]:
+        """Return a Permit if the request is admitted now, None if not; see the extension for the details."""
+        cost = _cost(input, output, requests, cached, cache_write)
+        permit = c_uint64()
+        status = _lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), None)
+        if self._woken:
+            self._flush()
+        _check(status, "try_acquire", self, cost)
+        return _make_permit(self, permit.value) if status == OK else None
+
+    def acquire(
+        self,
+        input: SupportsIndex = 0,
+        output: SupportsIndex = 0,
+        *,
+        requests: SupportsIndex = 1,
+        cached: SupportsIndex = 0,
+        cache_write: SupportsIndex = 0,
+        timeout: Optional[Number] = None,
+    ) -> Acquire:
+        """Return an acquisition: await it, use it with ``with`` or ``async with``, or call ``wait()`` on it."""
+        return _make_acquire(self, _cost(input, output, requests, cached, cache_write), _args.timeout_ns(timeout))
+
+    def wait_time(
+        self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
+    ) -> float:
+        """Seconds until the request would be admitted if nobody else came; 0.0 is now, infinity depends on a release."""
+        cost = _cost(input, output, requests, cached, cache_write)
+        permit, wait_ns = c_uint64(), c_uint64()
+        status = _lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), byref(wait_ns))
+        if status == OK:
+            _lib.llmrl_cancel(self._handle, permit)
+        self._flush()
+        _check(status, "wait_time", self, cost)
+        if status == OK:
+            return 0.0
+        return float("inf") if wait_ns.value == FOREVER else wait_ns.value / 1e9
+
+    def charge(
+        self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
+    ) -> None:
+        """Count use that did not pass through here; a limit may go below zero."""
+        status = _lib.llmrl_limiter_charge(self._handle, byref(_cost(input, output, requests, cached, cache_write)))
+        self._flush()
+        _check(status, "charge", self)
+
+    def retune(self, index: SupportsIndex, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None) -> None:
+        """Change limit ``index`` to ``amount`` per ``per`` seconds; for an in-flight limit ``amount`` is the slots."""
+        where = whole("index", index)
+        state = self._limit_state(where)
+        if state is None:
+            raise from_status(ERR_INDEX, "retune", self)
+        status = _lib.llmrl_limiter_retune(self._handle, where, *_args.retune(amount, burst, per, state.kind == _abi.IN_FLIGHT))
+        self._flush()
+        _check(status, "retune", self)
+
+    def pause(self, index: SupportsIndex, seconds: Number) -> None:
+        """Let limit ``index`` admit nothing for ``seconds`` from now; 0 resumes. Token buckets only."""
+        where, ns = whole("index", index), _args.duration_ns("seconds", seconds)
+        status = ERR_INDEX if where > 7 else _lib.llmrl_limiter_pause(self._handle, where, ns)
+        self._flush()
+        _check(status, "pause", self)
+
+    def _end(self) -> None:
+        status = _lib.llmrl_limiter_close(self._handle)
+        self._flush()
+        _check(status, "close", self)
+
+    def close(self) -> None:
+        """End all waiting with Closed and refuse whatever comes; permits may still be settled."""
+        self._hub.closed_by = "close"
+        self._end()
+
+    def stats(self) -> Stats:
+        """Return Stats: counters since the limiter was created."""
+        raw = _abi.Stats()
+        _check(_lib.llmrl_limiter_stats(self._handle, byref(raw), ctypes.sizeof(raw)), "stats", self)
+        return make_stats([getattr(raw, name) for name, _ in raw._fields_])
+
+    def _limit_state(self, index: int) -> Optional[_abi.LimitState]:
+        raw = _abi.LimitState()
+        if index > 7 or _lib.llmrl_limiter_limit_state(self._handle, index, byref(raw), ctypes.sizeof(raw)) < 0:
+            return None
+        return raw
+
+    def limits(self) -> list[LimitState]:
+        """Return a list of LimitState, in the order of creation."""
+        states: list[LimitState] = []
+        while (raw := self._limit_state(len(states))) is not None:
+            states.append(make_limit_state([getattr(raw, name) for name, *_ in raw._fields_]))
+        return states
+
+
+class Permit:
+    """An admitted request: settle it with what was really used, release it, or cancel it."""
+
+    __slots__ = ("_limiter", "_id")
+    _limiter: Limiter
+    _id: int
+
+    def __init__(self) -> None:
+        raise TypeError("Permit objects are made by a Limiter")
+
+    def __del__(self) -> None:
+        if getattr(self, "_id", 0):
+            _lib.llmrl_release(self._limiter._handle, self._id)
+            self._limiter._flush()
+            if self._limiter._in_flight:
+                warnings.warn(
+                    "llmrl: a permit of a limiter with an in-flight limit was dropped while held, which frees its slot; "
+                    "use 'with' / 'async with', or settle(), release() or cancel() it",
+                    ResourceWarning,
+                    stacklevel=1,
+                )
+
+    def __repr__(self) -> str:
+        return f"<llmrl.Permit {'held' if self._id else 'ended'}>"
+
+    @property
+    def held(self) -> bool:
+        """True until the permit is settled, released or cancelled."""
+        return self._id != 0
+
+    def _finish(self, function: Any, what: str, *arguments: Any, ends: bool = True) -> None:
+        status = function(self._limiter._handle, self._id, *arguments) if self._id else ERR_STALE
+        if status == ERR_STALE or (ends and status >= 0):
+            self._id = 0
+        if self._limiter._woken:
+            self._limiter._flush()
+        _check(status, what, self._limiter)
+
+    def settle(self, input: SupportsIndex, output: SupportsIndex, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0) -> None:
+        """End the permit: what was really used replaces the estimate, and the in-flight slot is given back."""
+        self._finish(_lib.llmrl_settle, "settle", byref(_cost(input, output, requests, cached, cache_write)))
+
+    def adjust(self, input: SupportsIndex, output: SupportsIndex, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0) -> None:
+        """Replace the estimate and go on holding the permit, as while a stream runs."""
+        self._finish(_lib.llmrl_adjust, "adjust", byref(_cost(input, output, requests, cached, cache_write)), ends=False)
+
+    def release(self) -> None:
+        """End the permit: the estimate stands, the in-flight slot is given back."""
+        self._finish(_lib.llmrl_release, "release")
+
+    def cancel(self) -> None:
+        """End the permit and give everything back: the request was never sent."""
+        self._finish(_lib.llmrl_cancel, "cancel")
+
+    def __enter__(self) -> Permit:
+        if not self._id:
+            raise from_status(ERR_STALE, "with", self._limiter)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._id:
+            self.release()
+
+
+def _make_permit(limiter: Limiter, number: int) -> Permit:
+    permit = object.__new__(Permit)
+    permit._limiter = limiter
+    permit._id = number
+    return permit
+
+
+class Acquire:
+    """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for."""
+
+    __slots__ = ("_limiter", "_cost", "_timeout_ns", "_number", "_permit", "_used")
+    _limiter: Limiter
+    _cost: _abi.Cost
+    _timeout_ns: int
+    _number: c_uint64
+    _permit: Optional[Permit]
+    _used: bool
+
+    def __init__(self) -> None:
+        raise TypeError("Acquire objects are made by a Limiter")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_number"):
+            self._drop()
+
+    @property
+    def _ticket(self) -> int:
+        return self._number.value
+
+    def _begin(self, what: str) -> Optional[Permit]:
+        """Take a place in the queue: the permit if admitted at once."""
+        if self._used:
+            raise RuntimeError(f"{what}: this acquisition was used before; call limiter.acquire() once for each request")
+        self._used = True
+        wait_ns = c_uint64()
+        # The library writes the ticket into this object, which ends it when it dies: no interruption can lose it.
+        status = _lib.llmrl_enqueue(self._limiter._handle, byref(self._cost), self._timeout_ns, byref(self._number), byref(wait_ns))
+        if self._limiter._woken:
+            self._limiter._flush()
+        _check(status, "acquire", self._limiter, self._cost)
+        return self._take() if status == OK else None
+
+    def _poll(self) -> Optional[int]:
+        wait_ns = c_uint64()
+        ticket = self._number.value
+        status = _lib.llmrl_poll(self._limiter._handle, ticket, byref(wait_ns)) if ticket else ERR_STALE
+        if status < 0:
+            self._number.value = 0
+        if self._limiter._woken:
+            self._limiter._flush()
+        _check(status, "acquire", self._limiter, self._cost)
+        return wait_ns.value if status == PENDING else None
+
+    def _drop(self) -> None:
+        ticket = self._number.value
+        if ticket:
+            self._number.value = 0
+            _lib.llmrl_cancel(self._limiter._handle, ticket)
+            self._limiter._flush()
+
+    def _take(self) -> Permit:
+        ticket = self._number.value
+        if not ticket:
+            raise from_status(ERR_STALE, "acquire", self._limiter)
+        permit = _make_permit(self._limiter, ticket)
+        self._number.value = 0
+        return permit
+
+    def wait(self) -> Permit:
+        """Block this thread until admitted and return the Permit."""
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "this would block the running event loop; use 'async with limiter.acquire(...)' or 'await limiter.acquire(...)' here"
+            )
+        permit = self._begin("wait")
+        if permit is None:
+            self._limiter._hub.block(self)
+            permit = self._take()
+        return permit
+
+    def __enter__(self) -> Permit:
+        self._permit = self.wait()
+        return self._permit
+
+    def __exit__(self, *exc: object) -> None:
+        permit, self._permit = self._permit, None
+        if permit is not None and permit.held:
+            permit.release()
+
+    def __await__(self) -> Generator[Any, None, Permit]:
+        permit = self._begin("await")
+        if permit is None:
+            permit = yield from self._limiter._hub.wait(self).__await__()
+        return permit
+
+    async def __aenter__(self) -> Permit:
+        self._permit = await self
+        return self._permit
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.__exit__()
+
+
+def _make_acquire(limiter: Limiter, cost: _abi.Cost, timeout_ns: int) -> Acquire:
+    acquire = object.__new__(Acquire)
+    acquire._limiter = limiter
+    acquire._cost = cost
+    acquire._timeout_ns = timeout_ns
+    acquire._number = c_uint64()
+    acquire._permit = None
+    acquire._used = False
+    return acquire
+
+class TokenBucket:
+    """A bare token bucket: ``amount`` per ``per`` seconds, at most ``burst`` (default ``amount``) at once. No queue."""
+
+    __slots__ = ("_handle", "_burst")
+
+    def __init__(self, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None, clock: Optional[ManualClock] = None) -> None:
+        self._handle = c_void_p()
+        packed, checked = _limit.bucket(amount, per, burst, clock)
+        self._burst = int.from_bytes(packed[24:32], sys.byteorder)
+        message = ctypes.create_string_buffer(256)
+        status = _lib.llmrl_bucket_new(packed, _clock_handle(checked), byref(self._handle), message, 256)
+        _created(status, "TokenBucket", message)
+
+    def __del__(self) -> None:
+        if self._handle:
+            _lib.llmrl_bucket_free(self._handle)
+
+    def _done(self, status: int, what: str, n: int = 0) -> None:
+        if status == ERR_NEVER:
+            raise Never(f"{what}: n of {n} can never fit a burst of {self._burst}; take less at once or retune with a larger burst")
+        _check(status, what)
+
+    def try_take(self, n: SupportsIndex = 1, /) -> bool:
+        """Take ``n`` (1 to 2**40-1) if they are there. Raises Never when ``n`` is above the burst."""
+        number = whole("n", n, 1)
+        status: int = _lib.llmrl_bucket_try_take(self._handle, number, None)
+        self._done(status, "try_take", number)
+        return status == OK
+
+    def wait_time(self, n: SupportsIndex = 1, /) -> float:
+        """Seconds until ``try_take(n)`` would succeed if nobody else came; 0.0 is now."""
+        number = whole("n", n, 1)
+        wait_ns = c_uint64()
+        status = _lib.llmrl_bucket_try_take(self._handle, number, byref(wait_ns))
+        self._done(status, "wait_time", number)
+        if status == OK:
+            _lib.llmrl_bucket_refund(self._handle, number)
+            return 0.0
+        return wait_ns.value / 1e9
+
+    def refund(self, n: SupportsIndex, /) -> None:
+        """Give ``n`` back that were taken and not used."""
+        self._done(_lib.llmrl_bucket_refund(self._handle, whole("n", n)), "refund")
+
+    def charge(self, n: SupportsIndex, /) -> None:
+        """Take ``n`` without asking; the bucket may go below zero."""
+        self._done(_lib.llmrl_bucket_charge(self._handle, whole("n", n)), "charge")
+
+    def retune(self, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None) -> None:
+        """Change the rate to ``amount`` per ``per`` seconds, and the burst."""
+        number, period_ns, size = _args.rate(amount, per, burst)
+        self._done(_lib.llmrl_bucket_retune(self._handle, number, period_ns, size), "retune")
+        self._burst = size
+
+    def pause(self, seconds: Number, /) -> None:
+        """Admit nothing for ``seconds`` from now; 0 resumes."""
+        self._done(_lib.llmrl_bucket_pause(self._handle, _args.duration_ns("seconds", seconds)), "pause")
+
+    @property
+    def available(self) -> int:
+        """What could be taken now; negative while in debt."""
+        available = ctypes.c_int64()
+        self._done(_lib.llmrl_bucket_available(self._handle, byref(available)), "available")
+        return available.value

@@ -1,0 +1,126 @@
+"""What can go wrong, and how a status of the C library becomes an exception.
+
+Both backends raise through :func:`from_status`, so that an error reads the same whichever of them is in use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional, Protocol, Sequence
+
+if TYPE_CHECKING:
+    from ._types import LimitState
+
+OK = 0
+PENDING = 1
+REFUSED = 2
+ERR_NULL = -1
+ERR_SIZE = -2
+ERR_FLAGS = -3
+ERR_RANGE = -4
+ERR_COST = -5
+ERR_INDEX = -6
+ERR_NEVER = -7
+ERR_FULL = -8
+ERR_DEADLINE = -9
+ERR_CLOSED = -10
+ERR_STALE = -11
+ERR_BUSY = -12
+ERR_MEMORY = -13
+ERR_PANIC = -14
+ERR_HANDLE = -15
+
+
+class Error(Exception):
+    """Base of every error that is about limits rather than about arguments."""
+
+
+class Never(Error, ValueError):
+    """The cost is larger than a limit's burst: no amount of waiting would admit it."""
+
+
+class QueueFull(Error):
+    """``max_waiters`` acquisitions wait already, or ``max_permits`` permits are held."""
+
+
+class DeadlineExceeded(Error, TimeoutError):
+    """The timeout has passed, or it was clear at once that it could not be met."""
+
+
+class Closed(Error):
+    """The limiter was closed: by ``close()``, by a fork, or because the interpreter exits."""
+
+
+class StalePermit(Error):
+    """The permit has ended already: it was settled, released or cancelled before."""
+
+
+class _Hub(Protocol):
+    closed_by: str
+
+
+class _Limiter(Protocol):
+    @property
+    def _hub(self) -> _Hub: ...
+
+    def limits(self) -> list[LimitState]: ...
+
+
+# requests, input, output, cached, cache_write
+Cost = Sequence[int]
+
+_CLOSED_BY = {
+    "": "the limiter is closed",
+    "close": "the limiter is closed; create a new Limiter to go on",
+    "fork": (
+        "this limiter was created before fork(), and a copy in the child would let through the same limit a second time; "
+        "create a Limiter in each process, with that process's share of the limit"
+    ),
+    "exit": "the interpreter is exiting, and all limiters were closed",
+}
+
+
+def _never(limiter: Optional[_Limiter], cost: Optional[Cost]) -> Never:
+    if limiter is not None and cost is not None:
+        for index, state in enumerate(limiter.limits()):
+            weight = state._weight(cost)
+            if weight > state.burst:
+                return Never(
+                    f"cost of {weight} {state.meter.replace('_', ' ')} can never fit limit {index}, whose burst is {state.burst}; "
+                    "send a smaller request, raise burst, or give that limit oversize='when_full'"
+                )
+    return Never("the cost is larger than the burst of a limit and can never fit; send a smaller request or raise burst")
+
+
+def from_status(
+    status: int,
+    what: str,
+    limiter: Optional[_Limiter] = None,
+    cost: Optional[Cost] = None,
+) -> BaseException:
+    """Return the exception for a negative ``status`` that the call ``what`` got back."""
+    if status == ERR_NEVER:
+        return _never(limiter, cost)
+    if status == ERR_FULL:
+        return QueueFull(
+            f"{what}: the limiter is full: max_waiters acquisitions wait or max_permits permits are held; "
+            "shed load, or create the limiter with larger numbers"
+        )
+    if status == ERR_DEADLINE:
+        return DeadlineExceeded(f"{what}: not admitted within the timeout; wait longer, send less, or treat it as overload")
+    if status == ERR_CLOSED:
+        return Closed(f"{what}: {_CLOSED_BY[limiter._hub.closed_by if limiter is not None else '']}")
+    if status == ERR_STALE:
+        return StalePermit(f"{what}: this permit was settled, released or cancelled before; each permit ends once")
+    if status == ERR_INDEX:
+        count = f"0 to {len(limiter.limits()) - 1}" if limiter is not None else "those of limits()"
+        return ValueError(f"{what}: no such limit, or not of the kind that this call is for; accepted indices are {count}")
+    if status == ERR_RANGE:
+        return ValueError(
+            f"{what}: a value is outside its accepted range: amount 1 to 2**40-1 (in flight: 1 to 2**19-1), "
+            "burst 1 to 2**40-1, per one nanosecond to many days, the rate at most 1e9 per second"
+        )
+    if status == ERR_COST:
+        return ValueError(f"{what}: a cost is outside its accepted range: requests 1 to 2**40-1, the others 0 to 2**40-1")
+    if status == ERR_MEMORY:
+        return MemoryError(f"{what}: the C library could not allocate")
+    return SystemError(f"{what}: unexpected status {status} from the C library; this is a bug in llmrl")

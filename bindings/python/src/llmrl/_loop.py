@@ -1,0 +1,159 @@
+"""Waiting in asyncio: one timer and at most one pending callback per event loop, whatever the number of waiters."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from asyncio import _get_running_loop  # the cheap one: None instead of an exception
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Any, Optional
+
+from ._args import FOREVER
+from ._errors import Error
+from ._hub import Hub, Turn
+
+_local = threading.local()
+_order = itertools.count()
+
+
+class _Wait:
+    """One ticket that a task of this loop waits for."""
+
+    __slots__ = ("reactor", "turn", "timed", "future", "due")
+
+    def __init__(self, reactor: _Reactor, turn: Turn, timed: bool) -> None:
+        self.reactor = reactor
+        self.turn = turn
+        self.timed = timed
+        self.future: asyncio.Future[None] = reactor.loop.create_future()
+        # Time of this wait's live entry in the reactor's heap; every other entry of it is stale.
+        self.due: Optional[float] = None
+
+    def wake(self) -> None:
+        self.reactor.wake(self)
+
+    def step(self) -> None:
+        if self.future.done():
+            return  # granted before, or cancelled: then the task itself ends the ticket
+        try:
+            wait_ns = self.turn._poll()
+        except Error as error:
+            self.future.set_exception(error)
+        else:
+            if wait_ns is None:
+                self.future.set_result(None)
+            else:
+                self.reactor.arm(self, wait_ns if self.timed else FOREVER)
+
+
+class _Reactor:
+    """What one event loop needs in order to wait for tickets of any number of limiters."""
+
+    __slots__ = ("loop", "woken", "scheduled", "heap", "stale", "timer", "timer_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.woken: deque[_Wait] = deque()
+        self.scheduled = False
+        self.heap: list[tuple[float, int, _Wait]] = []
+        self.stale = 0
+        self.timer: Optional[asyncio.TimerHandle] = None
+        self.timer_at = 0.0
+
+    def wake(self, wait: _Wait) -> None:
+        """Any thread. A burst of wakes costs the loop one callback: the first schedules it, the others join the list."""
+        # First into the list, then the look at `scheduled`; drain() clears the flag before it reads the list.
+        self.woken.append(wait)
+        if self.scheduled:
+            return
+        self.scheduled = True
+        try:
+            if _get_running_loop() is self.loop:
+                self.loop.call_soon(self.drain)  # spares the write to the loop's self-pipe
+            else:
+                self.loop.call_soon_threadsafe(self.drain)
+        except RuntimeError:
+            # The loop is closed. None of its tasks will ever run again, and what they wait for belongs to others.
+            # `scheduled` stays set meanwhile: a drop that wakes the next of this loop only lengthens the list.
+            while self.woken:
+                self.woken.popleft().turn._drop()
+            self.scheduled = False
+
+    def drain(self) -> None:
+        self.scheduled = False
+        # Only those present now: steps may wake others, and the loop has more to do than this.
+        for _ in range(len(self.woken)):
+            self.woken.popleft().step()
+
+    def arm(self, wait: _Wait, wait_ns: int) -> None:
+        self.disarm(wait)
+        if wait_ns >= FOREVER:
+            return
+        due = self.loop.time() + wait_ns * 1e-9
+        wait.due = due
+        heappush(self.heap, (due, next(_order), wait))
+        self.set_timer()
+
+    def disarm(self, wait: _Wait) -> None:
+        if wait.due is None:
+            return
+        wait.due = None
+        self.stale += 1
+        # Waiters that leave early must not stay in memory until the time that they would have been due.
+        if self.stale > 64 and self.stale * 2 > len(self.heap):
+            self.heap = [entry for entry in self.heap if entry[2].due == entry[0]]
+            heapify(self.heap)
+            self.stale = 0
+
+    def set_timer(self) -> None:
+        if not self.heap:
+            return
+        due = self.heap[0][0]
+        if self.timer is not None:
+            if self.timer_at <= due:
+                return
+            self.timer.cancel()
+        self.timer_at = due
+        self.timer = self.loop.call_at(due, self.fire)
+
+    def fire(self) -> None:
+        self.timer = None
+        now = self.loop.time()
+        while self.heap and self.heap[0][0] <= now:
+            due, _, wait = heappop(self.heap)
+            if wait.due == due:
+                wait.due = None
+                wait.step()
+            else:
+                self.stale -= 1
+        self.set_timer()
+
+
+def _reactor() -> _Reactor:
+    loop = asyncio.get_running_loop()
+    reactor: Optional[_Reactor] = getattr(_local, "reactor", None)
+    if reactor is None or reactor.loop is not loop:
+        reactor = _local.reactor = _Reactor(loop)
+    return reactor
+
+
+async def wait(hub: Hub, turn: Turn) -> Any:
+    """Wait until the ticket of ``turn`` is held and return its permit; give everything back if that is interrupted."""
+    reactor = _reactor()
+    waiting = _Wait(reactor, turn, hub.timed)
+    ticket = turn._ticket
+    hub.waiting[ticket] = waiting
+    try:
+        # Polls once more, because a wake sent before the line above found nobody.
+        waiting.step()
+        await waiting.future
+        return turn._take()
+    except BaseException:
+        # Also when the ticket was granted and the task cancelled before it ran again: nothing was sent for it.
+        turn._drop()
+        raise
+    finally:
+        hub.waiting.pop(ticket, None)
+        reactor.disarm(waiting)

@@ -1,0 +1,259 @@
+/* Limiter: several limits and one FIFO queue. */
+#include "native.h"
+
+static llmrl_clock *no_clock;
+
+static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    /* Python checks the arguments once for both backends: (packed limits, count, max_waiters, max_permits, clock). */
+    PyObject *checked = PyObject_Call(native.options, args, kwargs);
+    if (!checked) return NULL;
+    Limiter *self = NULL;
+    const char *packed;
+    Py_ssize_t size, count;
+    unsigned int max_waiters, max_permits;
+    PyObject *clock;
+    llmrl_clock *clock_pointer = no_clock;
+    if (!PyArg_ParseTuple(checked, "y#nIIO", &packed, &size, &count, &max_waiters, &max_permits, &clock)) goto done;
+    if (clock_handle(clock, &clock_pointer)) goto done;
+
+    llmrl_limit limits[8];
+    if (count < 1 || count > 8 || (size_t)size != (size_t)count * sizeof(llmrl_limit)) {
+        PyErr_SetString(PyExc_SystemError, "llmrl: packed limits have the wrong size");
+        goto done;
+    }
+    memcpy(limits, packed, (size_t)size);
+
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    self = (Limiter *)alloc(type, 0);
+    if (!self) goto done;
+    for (Py_ssize_t i = 0; i < count; i++) self->in_flight |= limits[i].kind == LLMRL_IN_FLIGHT;
+    self->hub = PyObject_CallFunctionObjArgs(native.hub, clock == Py_None ? Py_True : Py_False, NULL);
+    if (!self->hub) goto fail;
+
+    llmrl_options options = {.max_waiters = max_waiters, .max_permits = max_permits, .clock = clock_pointer,
+                             .wake = wake_callback, .wake_ctx = self};
+    char message[256] = "";
+    llmrl_status status = llmrl_limiter_new(limits, (size_t)count, &options, sizeof options, &self->handle, message, sizeof message);
+    if (status < 0) {
+        self->handle = NULL;
+        if (message[0] && status != LLMRL_ERR_MEMORY)
+            PyErr_Format(PyExc_ValueError, "Limiter: %s", message);
+        else
+            raise_status(status, "Limiter", NULL, NULL);
+        goto fail;
+    }
+    PyObject *adopted = PyObject_CallFunctionObjArgs(native.adopt, self, NULL);
+    if (!adopted) goto fail;
+    Py_DECREF(adopted);
+    goto done;
+fail:
+    Py_CLEAR(self);
+done:
+    Py_DECREF(checked);
+    return (PyObject *)self;
+}
+
+static int limiter_traverse(Limiter *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->hub);
+    return 0;
+}
+
+static void limiter_dealloc(Limiter *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs) PyObject_ClearWeakRefs((PyObject *)self);
+    /* Every permit and acquisition holds a reference to its limiter: nobody is inside. */
+    if (self->handle) llmrl_limiter_free(self->handle);
+    Py_CLEAR(self->hub);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyObject *limiter_try_acquire(Limiter *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    static const llmrl_cost one = {.requests = 1};
+    llmrl_cost parsed;
+    const llmrl_cost *cost = &one;
+    if (nargs || names) {
+        if (args_cost("try_acquire", args, nargs, names, 0, &parsed, NULL)) return NULL;
+        cost = &parsed;
+    }
+    llmrl_permit id;
+    llmrl_status status = llmrl_try_acquire(self->handle, cost, &id, NULL);
+    PyObject *permit = NULL;
+    if (status == LLMRL_OK) {
+        permit = permit_new(self, id);
+    } else if (status > 0) {
+        Py_INCREF(Py_None);
+        permit = Py_None;
+    } else {
+        raise_status(status, "try_acquire", self, cost);
+    }
+    if (permit && wakes_flush() < 0) Py_CLEAR(permit);
+    return permit;
+}
+
+static PyObject *limiter_acquire(Limiter *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    static const llmrl_cost one = {.requests = 1};
+    if (!nargs && !names) return acquire_new(self, &one, LLMRL_FOREVER);
+    llmrl_cost cost;
+    uint64_t timeout_ns;
+    if (args_cost("acquire", args, nargs, names, 0, &cost, &timeout_ns)) return NULL;
+    return acquire_new(self, &cost, timeout_ns);
+}
+
+static PyObject *limiter_wait_time(Limiter *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    llmrl_cost cost;
+    if (args_cost("wait_time", args, nargs, names, 0, &cost, NULL)) return NULL;
+    llmrl_permit id;
+    uint64_t wait_ns = 0;
+    llmrl_status status = llmrl_try_acquire(self->handle, &cost, &id, &wait_ns);
+    if (status < 0) return raise_status(status, "wait_time", self, &cost);
+    if (status == LLMRL_OK) llmrl_cancel(self->handle, id);
+    if (wakes_flush() < 0) return NULL;
+    return PyFloat_FromDouble(status == LLMRL_OK ? 0.0 : wait_ns == LLMRL_FOREVER ? (double)INFINITY : (double)wait_ns / 1e9);
+}
+
+static PyObject *plain(Limiter *self, llmrl_status status, const char *what) {
+    if (status < 0) return raise_status(status, what, self, NULL);
+    if (wakes_flush() < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *limiter_charge(Limiter *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    llmrl_cost cost;
+    if (args_cost("charge", args, nargs, names, 0, &cost, NULL)) return NULL;
+    return plain(self, llmrl_limiter_charge(self->handle, &cost), "charge");
+}
+
+static int limit_state(Limiter *self, uint32_t index, llmrl_limit_state *out) {
+    return llmrl_limiter_limit_state(self->handle, index, out, sizeof *out);
+}
+
+static PyObject *limiter_retune(Limiter *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"index", "amount", "per", "burst", NULL};
+    PyObject *index, *amount, *per = NULL, *burst = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:retune", names, &index, &amount, &per, &burst)) return NULL;
+    uint64_t where;
+    if (args_whole("index", index, 0, &where)) return NULL;
+    llmrl_limit_state state;
+    if (where > 7 || limit_state(self, (uint32_t)where, &state) < 0) return raise_status(LLMRL_ERR_INDEX, "retune", self, NULL);
+    PyObject *checked = per ? PyObject_CallFunction(native.retune, "OOOi", amount, burst, per, state.kind == LLMRL_IN_FLIGHT)
+                            : PyObject_CallFunction(native.retune, "OOdi", amount, burst, 60.0, state.kind == LLMRL_IN_FLIGHT);
+    if (!checked) return NULL;
+    unsigned long long number, period_ns, size;
+    int parsed = PyArg_ParseTuple(checked, "KKK", &number, &period_ns, &size);
+    Py_DECREF(checked);
+    if (!parsed) return NULL;
+    return plain(self, llmrl_limiter_retune(self->handle, (uint32_t)where, number, period_ns, size), "retune");
+}
+
+static PyObject *limiter_pause(Limiter *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"index", "seconds", NULL};
+    PyObject *index, *seconds;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:pause", names, &index, &seconds)) return NULL;
+    uint64_t where;
+    if (args_whole("index", index, 0, &where)) return NULL;
+    PyObject *ns = PyObject_CallFunction(native.duration_ns, "sO", "seconds", seconds);
+    if (!ns) return NULL;
+    unsigned long long duration = PyLong_AsUnsignedLongLong(ns);
+    Py_DECREF(ns);
+    return plain(self, where > 7 ? LLMRL_ERR_INDEX : llmrl_limiter_pause(self->handle, (uint32_t)where, duration), "pause");
+}
+
+/* Ends the queue without giving a reason; _hub.py has set it before. */
+static PyObject *limiter_end(Limiter *self, PyObject *none) {
+    (void)none;
+    return plain(self, llmrl_limiter_close(self->handle), "close");
+}
+
+static PyObject *limiter_close(Limiter *self, PyObject *none) {
+    PyObject *reason = PyUnicode_FromString("close");
+    int set = reason ? PyObject_SetAttrString(self->hub, "closed_by", reason) : -1;
+    Py_XDECREF(reason);
+    return set < 0 ? NULL : limiter_end(self, none);
+}
+
+static PyObject *limiter_stats(Limiter *self, PyObject *none) {
+    (void)none;
+    llmrl_stats s;
+    llmrl_status status = llmrl_limiter_stats(self->handle, &s, sizeof s);
+    if (status < 0) return raise_status(status, "stats", self, NULL);
+    return PyObject_CallFunction(native.make_stats, "((KKKKKKKKK))", s.granted, s.refused, s.waiting, s.in_flight, s.cancelled,
+                                 s.timed_out, s.wakes, s.wait_total_ns, s.wait_max_ns);
+}
+
+static PyObject *limiter_limits(Limiter *self, PyObject *none) {
+    (void)none;
+    PyObject *list = PyList_New(0);
+    llmrl_limit_state s;
+    for (uint32_t i = 0; list && limit_state(self, i, &s) >= 0; i++) {
+        PyObject *state = PyObject_CallFunction(native.make_limit_state, "((IIKKKLK))", s.kind, s.meter, s.amount, s.period_ns,
+                                                s.burst, s.available, s.paused_ns);
+        if (!state || PyList_Append(list, state) < 0) Py_CLEAR(list);
+        Py_XDECREF(state);
+    }
+    return list;
+}
+
+static PyObject *limiter_hub(Limiter *self, void *closure) {
+    (void)closure;
+    Py_INCREF(self->hub);
+    return self->hub;
+}
+
+#define COST_ARGUMENTS "input=0, output=0, *, requests=1, cached=0, cache_write=0"
+
+static PyMethodDef limiter_methods[] = {
+    {"try_acquire", METHOD(limiter_try_acquire), FAST_KEYWORDS,
+     "try_acquire(" COST_ARGUMENTS ")\n--\n\n"
+     "Return a Permit if the request is admitted now, None if not.\n\n"
+     "Token counts: 0 to 2**40-1; requests: 1 to 2**40-1. Never overtakes those who wait.\n"
+     "Raises Never when the cost cannot fit at all, QueueFull when max_permits are held, Closed."},
+    {"acquire", METHOD(limiter_acquire), FAST_KEYWORDS,
+     "acquire(" COST_ARGUMENTS ", timeout=None)\n--\n\n"
+     "Return an acquisition: await it, use it with 'with' or 'async with', or call wait() on it.\n\n"
+     "timeout: seconds >= 0, None or infinity to wait without end. Waiting raises DeadlineExceeded (at once when the\n"
+     "deadline cannot be met), QueueFull, Never or Closed. Leaving a context releases a permit that is still held."},
+    {"wait_time", METHOD(limiter_wait_time), FAST_KEYWORDS,
+     "wait_time(" COST_ARGUMENTS ")\n--\n\n"
+     "Seconds until the request would be admitted if nobody else came: 0.0 is now, infinity means that it depends on a release.\n\n"
+     "When the answer is now, the cost is taken and given back at once, and both count in stats()."},
+    {"charge", METHOD(limiter_charge), FAST_KEYWORDS,
+     "charge(" COST_ARGUMENTS ")\n--\n\nCount use that did not pass through here; a limit may go below zero."},
+    {"retune", METHOD(limiter_retune), METH_VARARGS | METH_KEYWORDS,
+     "retune(index, amount, per=60.0, burst=None)\n--\n\n"
+     "Change limit `index` (0 is the first) to `amount` per `per` seconds; for an in-flight limit `amount` is the slots."},
+    {"pause", METHOD(limiter_pause), METH_VARARGS | METH_KEYWORDS,
+     "pause(index, seconds)\n--\n\nLet limit `index` admit nothing for `seconds` from now; 0 resumes. Token buckets only."},
+    {"close", METHOD(limiter_close), METH_NOARGS,
+     "close()\n--\n\nEnd all waiting with Closed and refuse whatever comes; permits may still be settled."},
+    {"stats", METHOD(limiter_stats), METH_NOARGS, "stats()\n--\n\nReturn Stats: counters since the limiter was created."},
+    {"limits", METHOD(limiter_limits), METH_NOARGS, "limits()\n--\n\nReturn a list of LimitState, in the order of creation."},
+    {"_end", METHOD(limiter_end), METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef limiter_getset[] = {
+    {"_hub", (getter)limiter_hub, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef limiter_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Limiter, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot limiter_slots[] = {
+    {Py_tp_doc, "Limiter(*limits, max_waiters=65536, max_permits=65536, clock=None)\n--\n\n"
+                "One to eight limits that admit all or nothing, and one FIFO queue for threads and asyncio tasks."},
+    {Py_tp_new, limiter_new},
+    {Py_tp_dealloc, limiter_dealloc},
+    {Py_tp_traverse, limiter_traverse},
+    {Py_tp_methods, limiter_methods},
+    {Py_tp_getset, limiter_getset},
+    {Py_tp_members, limiter_members},
+    {0, NULL},
+};
+
+PyType_Spec limiter_spec = {"llmrl._native.Limiter", sizeof(Limiter), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, limiter_slots};

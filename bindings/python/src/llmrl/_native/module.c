@@ -1,0 +1,82 @@
+/* The module llmrl._native: types, and what they need from the Python side. */
+#include "native.h"
+
+struct native native;
+
+PyObject *no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    (void)args, (void)kwargs;
+    PyErr_Format(PyExc_TypeError, "%R objects are made by a Limiter", type);
+    return NULL;
+}
+
+PyObject *raise_status(llmrl_status status, const char *what, Limiter *limiter, const llmrl_cost *cost) {
+    PyObject *numbers = cost ? Py_BuildValue("(KKKKK)", cost->requests, cost->input_tokens, cost->output_tokens,
+                                             cost->cached_tokens, cost->cache_write_tokens)
+                             : Py_BuildValue("");
+    if (!numbers) return NULL;
+    PyObject *error = PyObject_CallFunction(native.from_status, "isOO", (int)status, what,
+                                            limiter ? (PyObject *)limiter : Py_None, numbers);
+    Py_DECREF(numbers);
+    if (error) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+    return NULL;
+}
+
+/* Takes `name` from the module `from` into *out; 0 on success. */
+static int take(const char *from, const char *name, PyObject **out) {
+    PyObject *module = PyImport_ImportModule(from);
+    if (!module) return -1;
+    *out = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return *out ? 0 : -1;
+}
+
+static int add_type(PyObject *module, const char *name, PyTypeObject *type) {
+    if (!type) return -1;
+    Py_INCREF(type);
+    return PyModule_AddObject(module, name, (PyObject *)type);
+}
+
+static int fill(PyObject *module) {
+    if (llmrl_abi_version() != LLMRL_ABI_VERSION) {
+        PyErr_Format(PyExc_ImportError, "libllmrl speaks ABI %u and this module %u; reinstall the llmrl package",
+                     llmrl_abi_version(), (unsigned)LLMRL_ABI_VERSION);
+        return -1;
+    }
+    if (take("llmrl._errors", "from_status", &native.from_status) || take("llmrl._args", "whole", &native.whole) ||
+        take("llmrl._args", "timeout_ns", &native.timeout_ns) || take("llmrl._args", "duration_ns", &native.duration_ns) ||
+        take("llmrl._args", "retune", &native.retune) || take("llmrl._limit", "options", &native.options) ||
+        take("llmrl._limit", "bucket", &native.bucket_options) || take("llmrl._hub", "Hub", &native.hub) ||
+        take("llmrl._hub", "adopt", &native.adopt) || take("llmrl._types", "make_stats", &native.make_stats) ||
+        take("llmrl._types", "make_limit_state", &native.make_limit_state) || args_init())
+        return -1;
+    PyObject *version = PySys_GetObject("hexversion");
+    if (!version || acquire_init(PyLong_AsUnsignedLong(version))) return -1;
+    native.limiter = (PyTypeObject *)PyType_FromSpec(&limiter_spec);
+    native.permit = (PyTypeObject *)PyType_FromSpec(&permit_spec);
+    native.clock = (PyTypeObject *)PyType_FromSpec(&clock_spec);
+    native.bucket = (PyTypeObject *)PyType_FromSpec(&bucket_spec);
+    return add_type(module, "Limiter", native.limiter) || add_type(module, "Permit", native.permit) ||
+                   add_type(module, "Acquire", native.acquire) || add_type(module, "ManualClock", native.clock) ||
+                   add_type(module, "TokenBucket", native.bucket) ||
+                   PyModule_AddStringConstant(module, "library_version", llmrl_version())
+               ? -1
+               : 0;
+}
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "llmrl._native",
+    .m_doc = "libllmrl for CPython, through its C ABI.",
+    /* Single-phase and without per-module state: the statics here serve one interpreter, and others refuse to import it. */
+    .m_size = -1,
+};
+
+PyMODINIT_FUNC PyInit__native(void);
+PyMODINIT_FUNC PyInit__native(void) {
+    PyObject *module = PyModule_Create(&definition);
+    if (module && fill(module)) Py_CLEAR(module);
+    return module;
+}
