@@ -23,10 +23,19 @@ use std::time::Duration;
 /// # let _ = clock;
 /// ```
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// Ticks are readings shifted left by this much, so that a tick is always shorter than a nanosecond:
+    /// then at most one token falls into a tick, and production needs one half of a product (`limit/line.rs`).
+    shift: u32,
+}
 
 #[derive(Clone)]
 enum Source {
+    /// The time-stamp counter, which quanta has found to be usable and has calibrated. Read without going
+    /// through quanta's choice of sources, which costs as much as the rest of an admission.
+    #[cfg(target_arch = "x86_64")]
+    Counter(quanta::Clock),
     Machine(quanta::Clock),
     Manual(ManualClock),
 }
@@ -35,41 +44,74 @@ impl Clock {
     /// The machine's monotonic time. Steps of the wall clock do not touch it; it stands still while the
     /// machine is suspended. The first call in a process calibrates the counter (under a millisecond).
     pub fn machine() -> Self {
-        Self(Source::Machine(quanta::Clock::new()))
+        let clock = quanta::Clock::new();
+        let ns = clock.delta_as_nanos(0, 1 << Scale::SHIFT).max(1);
+        // The smallest shift that makes a tick shorter than a nanosecond; 0 for counters above 1 GHz.
+        let shift = (ns >> Scale::SHIFT)
+            .checked_ilog2()
+            .map_or(0, |log| log + 1);
+        #[cfg(target_arch = "x86_64")]
+        // Whatever does not count in nanoseconds is the counter.
+        if ns != 1 << Scale::SHIFT {
+            return Self {
+                source: Source::Counter(clock),
+                shift,
+            };
+        }
+        Self {
+            source: Source::Machine(clock),
+            shift,
+        }
     }
 
     /// The current tick.
     #[inline(always)]
     pub(crate) fn now(&self) -> u64 {
-        match &self.0 {
-            Source::Machine(clock) => clock.raw(),
-            Source::Manual(clock) => clock.now_ns(),
+        match &self.source {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: every x86-64 processor has the instruction, and quanta has used it to get here.
+            Source::Counter(_) => unsafe { core::arch::x86_64::_rdtsc() << self.shift },
+            source => source.read() << self.shift,
         }
     }
 
     /// How ticks relate to nanoseconds.
     pub(crate) fn scale(&self) -> Scale {
-        match &self.0 {
-            Source::Machine(clock) => Scale {
-                ns: clock.delta_as_nanos(0, 1 << Scale::SHIFT).max(1),
-            },
-            Source::Manual(_) => Scale {
-                ns: 1 << Scale::SHIFT,
-            },
+        let unit = 1 << Scale::SHIFT;
+        let ns = match &self.source {
+            #[cfg(target_arch = "x86_64")]
+            Source::Counter(clock) => clock.delta_as_nanos(0, unit),
+            Source::Machine(clock) => clock.delta_as_nanos(0, unit),
+            Source::Manual(_) => unit,
+        };
+        Scale {
+            ns: (ns >> self.shift).max(1),
         }
     }
 
     pub(crate) fn is_manual(&self) -> bool {
-        matches!(self.0, Source::Manual(_))
+        matches!(self.source, Source::Manual(_))
     }
 
     /// Has `alarm` called whenever a hand-driven clock is advanced. The machine's clock needs none:
     /// there the sleepers' own timers go off.
     pub(crate) fn attach(&self, alarm: Weak<dyn Alarm>) {
-        if let Source::Manual(clock) = &self.0 {
+        if let Source::Manual(clock) = &self.source {
             let mut alarms = lock(&clock.0.alarms);
             alarms.retain(|alarm| alarm.strong_count() > 0);
             alarms.push(alarm);
+        }
+    }
+}
+
+impl Source {
+    #[cold]
+    fn read(&self) -> u64 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Counter(clock) => clock.raw(),
+            Self::Machine(clock) => clock.raw(),
+            Self::Manual(clock) => clock.now_ns(),
         }
     }
 }
@@ -82,15 +124,19 @@ impl Default for Clock {
 
 impl From<&ManualClock> for Clock {
     fn from(clock: &ManualClock) -> Self {
-        Self(Source::Manual(clock.clone()))
+        Self {
+            source: Source::Manual(clock.clone()),
+            shift: 1,
+        }
     }
 }
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Source::Machine(_) => "Clock::machine",
-            Source::Manual(_) => "Clock::manual",
+        f.write_str(if self.is_manual() {
+            "Clock::manual"
+        } else {
+            "Clock::machine"
         })
     }
 }
@@ -128,10 +174,13 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// A clock that shows `start_ns` nanoseconds.
+    /// The last nanosecond that such a clock shows: 292 years.
+    pub const MAX_NS: u64 = u64::MAX >> 1;
+
+    /// A clock that shows `start_ns` nanoseconds, or [`MAX_NS`](Self::MAX_NS) if that is less.
     pub fn new(start_ns: u64) -> Self {
         Self(Arc::new(Manual {
-            ns: AtomicU64::new(start_ns),
+            ns: AtomicU64::new(start_ns.min(Self::MAX_NS)),
             alarms: Mutex::new(Vec::new()),
         }))
     }
@@ -142,16 +191,17 @@ impl ManualClock {
         self.0.ns.load(Acquire)
     }
 
-    /// Moves the clock forward (it stops at the end of the 64-bit range, 584 years) and wakes the waiters
+    /// Moves the clock forward (it stops at [`MAX_NS`](Self::MAX_NS)) and wakes the waiters
     /// whose time has come.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let mut now = self.0.ns.load(Acquire);
-        while let Err(seen) =
-            self.0
-                .ns
-                .compare_exchange(now, now.saturating_add(by), AcqRel, Acquire)
-        {
+        while let Err(seen) = self.0.ns.compare_exchange(
+            now,
+            now.saturating_add(by).min(Self::MAX_NS),
+            AcqRel,
+            Acquire,
+        ) {
             now = seen;
         }
         // Collected first: a woken waiter may build or drop a limiter on this very clock.
@@ -169,7 +219,8 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-/// The length of a tick: `ns / 2^44` nanoseconds, exact for the manual clock, and to 1 in 10^13 for the machine's.
+/// The length of a tick: `ns / 2^44` nanoseconds, less than one. Exact for the manual clock, whose tick is half
+/// a nanosecond, and to 1 in 10^13 for the machine's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scale {
     pub(crate) ns: u64,
@@ -229,8 +280,8 @@ mod tests {
 
     #[test]
     fn advancing_saturates() {
-        let clock = ManualClock::new(u64::MAX - 5);
+        let clock = ManualClock::new(ManualClock::MAX_NS - 5);
         clock.advance(Duration::MAX);
-        assert_eq!(clock.now_ns(), u64::MAX);
+        assert_eq!(clock.now_ns(), ManualClock::MAX_NS);
     }
 }

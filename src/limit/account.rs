@@ -66,7 +66,7 @@ impl View {
     /// The oversize rule is part of it: a cost above the burst is covered by a full bucket, if the limit says so.
     #[inline(always)]
     pub(crate) fn covers(&self, cost: u64, line: &Line) -> bool {
-        self.balance >= need(cost, line) as i64
+        self.balance >= cost as i64 || line.admit_oversize && self.balance >= line.burst as i64
     }
 }
 
@@ -120,6 +120,7 @@ impl Account {
     /// Notes the epoch of `produced`, after clamping an account that has been idle for long. Whatever
     /// happens, the account must be read again.
     #[cold]
+    #[inline(never)]
     fn enter_epoch(&self, word: u64, returned: u64, produced: u64, burst: u64) {
         if epochs_behind(returned, produced) >= IDLE_EPOCHS {
             let full = produced
@@ -175,6 +176,7 @@ impl Account {
     /// What the bucket would have overflowed in the meantime, had the charge not been made, is not given
     /// back: a full bucket stays at its burst, it does not jump above what a window allows.
     #[cold]
+    #[inline(never)]
     pub(crate) fn undo(&self, line: &Line, now: u64, charged: u64, cost: u64) {
         let returned = self.returned.load(Acquire) >> TAG_BITS;
         let before = (charged >> TAG_BITS)

@@ -6,7 +6,8 @@
 //! position(t) = position + floor( (fraction + (t - tick) * mantissa) / 2^shift )
 //! ```
 //!
-//! with one 64x64 -> 128 bit multiplication. `mantissa / 2^shift` is the rate in tokens per tick; the
+//! with one 64x64 -> 128 bit multiplication, of which the upper half is used: a tick is shorter than a
+//! nanosecond and the fastest rate is a token per nanosecond, so `shift` is 64 or more. `mantissa / 2^shift` is the rate in tokens per tick; the
 //! mantissa is normalised to 64 significant bits and rounded up, so that a token that is due at a whole
 //! tick is there at that tick. The error of the rate is below 2^-63: production runs early by less than a
 //! nanosecond in ten years.
@@ -59,7 +60,7 @@ impl Line {
     /// Tokens produced by `now`.
     #[inline(always)]
     pub(crate) fn position(&self, now: u64) -> u64 {
-        self.position + (self.since(now) >> self.shift) as u64
+        self.position + ((self.since(now) >> 64) as u64 >> (self.shift - 64))
     }
 
     #[inline(always)]
@@ -76,11 +77,8 @@ impl Line {
             return self.tick;
         }
         // ceil((missing * 2^shift - fraction) / mantissa), the dividend in three 64-bit digits.
-        let (low, high) = split(u128::from(missing) << (self.shift % 64));
-        let mut digits = match self.shift / 64 {
-            0 => [0, high, low],
-            _ => [high, low, 0],
-        };
+        let (low, high) = split(u128::from(missing) << (self.shift - 64));
+        let mut digits = [high, low, 0];
         subtract(&mut digits, self.fraction);
         let divisor = u128::from(self.mantissa);
         let mut rest = 0u128;
@@ -160,8 +158,8 @@ impl Line {
             position,
             fraction: u128::from(high) << 64 | u128::from(low),
             mantissa,
-            // The mask tells the compiler that the shift is in range.
-            shift: shape as u32 & 127,
+            // The mask and the bit tell the compiler that the shift is in range.
+            shift: shape as u32 & 127 | 64,
             admit_oversize: shape & 1 << 8 != 0,
             burst,
             not_before,
@@ -213,10 +211,8 @@ impl Rate {
             }
         }
         quotient += u128::from(rest != 0);
-        match u64::try_from(quotient) {
-            Ok(mantissa) => (mantissa, shift),
-            Err(_) => (1 << 63, shift - 1),
-        }
+        // Rounding up can carry out of the mantissa, just below a token per tick: then stay just below.
+        (u64::try_from(quotient).unwrap_or(u64::MAX), shift)
     }
 }
 
@@ -225,8 +221,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NS: Scale = Scale {
-        ns: 1 << Scale::SHIFT,
+    /// Half a nanosecond, as on the manual clock.
+    const HALF: Scale = Scale {
+        ns: 1 << (Scale::SHIFT - 1),
     };
 
     fn line(amount: u64, period_ns: u64, scale: Scale) -> Line {
@@ -243,9 +240,9 @@ mod tests {
     #[test]
     fn whole_tokens_come_at_whole_ticks() {
         for (amount, period) in [(60, 60_000_000_000), (1, 86_400_000_000_000), (1, 1)] {
-            let line = line(amount, period, NS);
+            let line = line(amount, period, HALF);
             for n in [1, 2, 59, 60, 100_000] {
-                let tick = 1_000 + (n * period).div_ceil(amount);
+                let tick = 1_000 + (2 * n * period).div_ceil(amount);
                 assert_eq!(line.position(tick), (1 << 48) + n);
                 assert_eq!(line.position(tick - 1), (1 << 48) + n - 1);
             }
@@ -257,7 +254,7 @@ mod tests {
         fn earliest_is_the_inverse(
             amount in 1..=Rate::MAX_AMOUNT,
             period in 1..=Rate::MAX_PERIOD_NS,
-            ns in 1u64 << 41..1 << 50,
+            ns in 1u64 << 41..1 << 44,
             elapsed in 0u64..1 << 58,
             carried in 0u64..1 << 50,
             missing in 1u64..1 << 41,
@@ -282,11 +279,11 @@ mod tests {
             steps in prop::collection::vec(0u64..1 << 50, 1..20),
         ) {
             let amount = amount.min(period);
-            let straight = line(amount, period, NS);
+            let straight = line(amount, period, HALF);
             let (mut bent, mut now) = (straight, 1_000);
             for step in steps {
                 now += step;
-                bent = bent.retuned(Rate { amount, period_ns: period }, NS, 1, now);
+                bent = bent.retuned(Rate { amount, period_ns: period }, HALF, 1, now);
                 prop_assert_eq!(bent.position(now), straight.position(now));
             }
             prop_assert_eq!(bent.position(now + (1 << 55)), straight.position(now + (1 << 55)));
@@ -295,12 +292,12 @@ mod tests {
         #[test]
         fn the_rate_is_exact_to_63_bits(amount in 1..=Rate::MAX_AMOUNT, period in 1..=Rate::MAX_PERIOD_NS) {
             let amount = amount.min(period);
-            let (mantissa, shift) = Rate { amount, period_ns: period }.per_tick(NS);
+            let (mantissa, shift) = Rate { amount, period_ns: period }.per_tick(HALF);
             prop_assert!(mantissa >= 1 << 63);
             // mantissa - 1 < amount * 2^shift / period <= mantissa, in 256-bit arithmetic.
             let exact = num_rational::Ratio::new(
                 num_bigint::BigInt::from(amount) << shift,
-                num_bigint::BigInt::from(period),
+                num_bigint::BigInt::from(period) * 2,
             );
             let ceil = exact.ceil().to_integer();
             prop_assert_eq!(ceil, num_bigint::BigInt::from(mantissa));

@@ -52,16 +52,20 @@ impl Cost {
         }
     }
 
-    /// The amount on each meter, by the meter's number.
+    /// What meters count, checked.
     #[inline(always)]
-    pub(crate) fn meters(&self) -> Result<[u64; Meter::COUNT], OutOfRange> {
+    pub(crate) fn amounts(&self) -> Result<Amounts, OutOfRange> {
         let tokens = self.input.wrapping_add(self.output);
         let all =
             self.requests | self.input | self.output | self.cached | self.cache_write | tokens;
         if all > Self::MAX || self.requests == 0 {
             return Err(self.offence());
         }
-        Ok([self.requests, tokens, self.input, self.output])
+        Ok(Amounts {
+            requests: self.requests,
+            input: self.input,
+            output: self.output,
+        })
     }
 
     #[cold]
@@ -105,8 +109,40 @@ pub enum Meter {
     Output = 3,
 }
 
+/// The countable part of a checked [`Cost`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amounts {
+    requests: u64,
+    input: u64,
+    output: u64,
+}
+
+/// A meter as three masks, so that what it counts is computed without a branch or a look-up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Masks {
+    requests: u64,
+    input: u64,
+    output: u64,
+}
+
+impl Masks {
+    #[inline(always)]
+    pub(crate) fn count(&self, amounts: &Amounts) -> u64 {
+        (amounts.requests & self.requests)
+            + (amounts.input & self.input)
+            + (amounts.output & self.output)
+    }
+}
+
 impl Meter {
-    pub(crate) const COUNT: usize = 4;
+    pub(crate) fn masks(self) -> Masks {
+        let mask = |counted| if counted { u64::MAX } else { 0 };
+        Masks {
+            requests: mask(self == Self::Requests),
+            input: mask(matches!(self, Self::Input | Self::Tokens)),
+            output: mask(matches!(self, Self::Output | Self::Tokens)),
+        }
+    }
 }
 
 /// What becomes of a cost above the burst.

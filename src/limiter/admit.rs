@@ -1,7 +1,8 @@
 //! The fast path: charge the accounts, commit at the gate.
 
-use super::{Amounts, Core};
+use super::Core;
 use crate::error::Refused;
+use crate::limit::Amounts;
 use crate::limit::account::{View, never_fits};
 use crate::ring::gate::{GRANTS, Gate};
 use crate::sync::{AcqRel, Acquire, Relaxed};
@@ -38,20 +39,30 @@ impl Core {
         }
     }
 
-    /// Loops of known length for the usual numbers of limits: half of the time of a longer one is its bookkeeping.
+    /// Loops of known length for the usual numbers of token buckets: everything then stays in registers.
     #[inline(always)]
     pub(super) fn try_admit(&self, amounts: &Amounts) -> Result<(), Denied> {
-        match self.lines.len() {
+        match self.ledgers {
             1 => self.charge_and_commit::<1>(amounts),
             2 => self.charge_and_commit::<2>(amounts),
-            n if n < 5 => self.charge_and_commit::<4>(amounts),
+            _ => self.try_admit_many(amounts),
+        }
+    }
+
+    fn try_admit_many(&self, amounts: &Amounts) -> Result<(), Denied> {
+        match self.ledgers {
+            0 => self.charge_and_commit::<0>(amounts),
+            3 => self.charge_and_commit::<3>(amounts),
+            4 => self.charge_and_commit::<4>(amounts),
+            5 => self.charge_and_commit::<5>(amounts),
+            6 => self.charge_and_commit::<6>(amounts),
+            7 => self.charge_and_commit::<7>(amounts),
             _ => self.charge_and_commit::<8>(amounts),
         }
     }
 
     #[inline(always)]
-    fn charge_and_commit<const MOST: usize>(&self, amounts: &Amounts) -> Result<(), Denied> {
-        let ledgers = self.lines.len().min(MOST);
+    fn charge_and_commit<const LEDGERS: usize>(&self, amounts: &Amounts) -> Result<(), Denied> {
         'restart: loop {
             let gate = self.gate();
             if gate.is_shut() {
@@ -65,19 +76,29 @@ impl Core {
                 return Err(Denied::Short);
             }
             let now = self.clock.now();
-            let mut charges = [Charge::default(); MOST];
+            let mut charges = [Charge::default(); LEDGERS];
 
             // Look at all before touching any: most refusals then write nothing.
-            for (ledger, charge) in charges.iter_mut().enumerate().take(ledgers) {
+            for (ledger, charge) in charges.iter_mut().enumerate() {
                 charge.cost = self.amount(ledger, amounts);
                 if charge.cost > 0 {
                     charge.view = self.covered(ledger, charge.cost, now)?;
                 }
             }
-            for ledger in 0..ledgers {
-                if charges[ledger].cost > 0 && !self.charge(ledger, &mut charges[ledger], now) {
-                    self.roll_back(&charges[..ledger]);
-                    return Err(Denied::Short);
+            for ledger in 0..LEDGERS {
+                let charge = &mut charges[ledger];
+                if charge.cost == 0 {
+                    continue;
+                }
+                match self.hot.accounts[ledger].charge_at(&charge.view, charge.cost, None) {
+                    Ok(charged) => charge.charged = charged,
+                    Err(_) => match self.charge_anew(ledger, charge.cost, now) {
+                        Ok(charged) => charge.charged = charged,
+                        Err(denied) => {
+                            self.roll_back(&charges[..ledger]);
+                            return Err(denied);
+                        }
+                    },
                 }
             }
             // The commit must be a read-modify-write even without slots: it is what orders this admission
@@ -99,12 +120,12 @@ impl Core {
                 // A grant, an enqueue or a change of parameters may have relied on what stood in the accounts
                 // before these charges. Only slots and other takers' commits may have moved.
                 if !gate.same_but_slots(seen) {
-                    self.roll_back(&charges[..ledgers]);
+                    self.roll_back(&charges);
                     crate::sync::pause();
                     continue 'restart;
                 }
                 if self.slots > 0 && seen.free() <= 0 {
-                    self.roll_back(&charges[..ledgers]);
+                    self.roll_back(&charges);
                     return Err(Denied::Short);
                 }
             }
@@ -124,24 +145,20 @@ impl Core {
         }
     }
 
-    /// Charges an account that was covered a moment ago; says whether it still was.
-    #[inline(always)]
-    fn charge(&self, ledger: usize, charge: &mut Charge, now: u64) -> bool {
+    /// Charges an account that has moved since it was looked at, if it still covers the cost.
+    #[cold]
+    #[inline(never)]
+    fn charge_anew(&self, ledger: usize, cost: u64, now: u64) -> Result<u64, Denied> {
         loop {
-            match self.hot.accounts[ledger].charge_at(&charge.view, charge.cost, None) {
-                Ok(charged) => {
-                    charge.charged = charged;
-                    return true;
-                }
-                Err(_) => match self.covered(ledger, charge.cost, now) {
-                    Ok(view) => charge.view = view,
-                    Err(_) => return false,
-                },
+            let view = self.covered(ledger, cost, now)?;
+            if let Ok(charged) = self.hot.accounts[ledger].charge_at(&view, cost, None) {
+                return Ok(charged);
             }
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn roll_back(&self, charges: &[Charge]) {
         let now = self.clock.now();
         for (ledger, charge) in charges.iter().enumerate().filter(|(_, c)| c.cost > 0) {
@@ -174,6 +191,7 @@ impl Core {
     }
 
     #[cold]
+    #[inline(never)]
     fn admit_or_explain(&self, mut denied: Denied, amounts: &Amounts) -> Result<(), Refused> {
         if let Denied::Queued = denied {
             // Whoever comes along moves the queue; it may be empty by now.

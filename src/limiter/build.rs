@@ -5,7 +5,7 @@ use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::account::Account;
 use crate::limit::published::Published;
-use crate::limit::{Bucket, InFlight, Kind, Limit, Meter};
+use crate::limit::{Bucket, InFlight, Kind, Limit, Masks};
 use crate::ring::gate::Gate;
 use crate::sync::{Arc, AtomicU64, Mutex};
 
@@ -84,17 +84,20 @@ impl Builder {
         let (scale, now) = (clock.scale(), clock.now());
 
         let mut accounts = [const { None }; MAX_LIMITS];
-        let mut meters = [Meter::Requests; MAX_LIMITS];
-        let (mut lines, mut entries, mut in_flight) = (Vec::new(), Vec::new(), None);
+        let mut meters = [Masks::default(); MAX_LIMITS];
+        let lines = [const { None }; MAX_LIMITS];
+        let (mut lines, mut ledgers) = (lines, 0);
+        let (mut entries, mut in_flight) = (Vec::new(), None);
         for (index, limit) in self.limits.iter().enumerate() {
             entries.push(match limit.0 {
                 Kind::TokenBucket(bucket) => {
-                    let ledger = lines.len();
+                    let ledger = ledgers;
+                    ledgers += 1;
                     let (line, account) =
                         bucket.open(scale, now).map_err(ConfigError::at(index))?;
                     accounts[ledger] = Some(account);
-                    meters[ledger] = bucket.meter;
-                    lines.push(Published::new(line.to_words()));
+                    meters[ledger] = bucket.meter.masks();
+                    lines[ledger] = Some(Published::new(line.to_words()));
                     Entry::Bucket(bucket, ledger)
                 }
                 Kind::InFlight(slots) => {
@@ -114,8 +117,9 @@ impl Builder {
                 gate: AtomicU64::new(Gate::new(in_flight.unwrap_or(0) as i64).0),
                 accounts: accounts.map(|account| account.unwrap_or(Account::new(0, 0))),
             },
-            queue: Queue::new(self.max_waiters, lines.len()),
-            lines: lines.into(),
+            queue: Queue::new(self.max_waiters, ledgers),
+            ledgers,
+            lines: lines.map(|line| line.unwrap_or(Published::new([0; _]))),
             meters,
             slots: u64::from(in_flight.is_some()),
             scale,

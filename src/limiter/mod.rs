@@ -28,7 +28,7 @@ use crate::error::Refused;
 use crate::limit::account::Account;
 use crate::limit::line::Line;
 use crate::limit::published::Published;
-use crate::limit::{Cost, Meter};
+use crate::limit::{Amounts, Cost, Masks};
 use crate::ring::gate::Gate;
 use crate::sync::{Acquire, Arc, AtomicU64, Mutex};
 use std::time::Duration;
@@ -68,9 +68,10 @@ struct Hot {
 
 pub(crate) struct Core {
     hot: Hot,
-    /// One per token bucket, in the order in which they were given; `accounts` likewise.
-    lines: Box<[Published<{ Line::WORDS }>]>,
-    meters: [Meter; MAX_LIMITS],
+    /// How many token buckets there are. Accounts, lines and meters are in the order in which they were given.
+    ledgers: usize,
+    lines: [Published<{ Line::WORDS }>; MAX_LIMITS],
+    meters: [Masks; MAX_LIMITS],
     /// In-flight slots that one permit takes: 1 if there is such a limit.
     slots: u64,
     clock: Clock,
@@ -83,9 +84,6 @@ pub(crate) struct Core {
     /// The limits as configured, in the caller's order; held while one is changed.
     limits: Mutex<Vec<build::Entry>>,
 }
-
-/// The amount of a request on each meter.
-pub(crate) type Amounts = [u64; Meter::COUNT];
 
 impl Core {
     #[inline(always)]
@@ -100,11 +98,11 @@ impl Core {
 
     #[inline(always)]
     fn amount(&self, ledger: usize, amounts: &Amounts) -> u64 {
-        amounts[self.meters[ledger] as usize]
+        self.meters[ledger].count(amounts)
     }
 
     fn ledgers(&self) -> std::ops::Range<usize> {
-        0..self.lines.len()
+        0..self.ledgers
     }
 }
 
@@ -151,13 +149,13 @@ impl Limiter {
 
     #[inline(always)]
     pub(crate) fn admit(&self, cost: &Cost) -> Result<Grant, Refused> {
-        let amounts = cost.meters()?;
+        let amounts = cost.amounts()?;
         self.core.admit(&amounts)?;
         Ok(Grant::new(amounts))
     }
 
     pub(crate) fn block(&self, cost: &Cost, timeout: Option<Duration>) -> Result<Grant, Refused> {
-        self.core.block(cost.meters()?, timeout)
+        self.core.block(cost.amounts()?, timeout)
     }
 
     /// Joins the queue and comes back at once, for event loops.
@@ -189,7 +187,7 @@ impl Limiter {
         timeout: Option<Duration>,
         token: u64,
     ) -> Result<Ticket, Refused> {
-        self.core.enqueue(cost.meters()?, timeout, token)
+        self.core.enqueue(cost.amounts()?, timeout, token)
     }
 
     /// How a ticket stands. Any outcome but `Pending` ends it: polling it again says [`Progress::Spent`].
@@ -222,18 +220,18 @@ impl Limiter {
     /// # Errors
     /// [`Refused::Cost`] if a count is out of range.
     pub fn charge(&self, cost: &Cost) -> Result<(), Refused> {
-        self.core.charge_all(&cost.meters()?);
+        self.core.charge_all(&cost.amounts()?);
         Ok(())
     }
 
     pub(crate) fn adjust_grant(&self, grant: &mut Grant, cost: &Cost) -> Result<(), Refused> {
-        let amounts = cost.meters()?;
+        let amounts = cost.amounts()?;
         self.core.settle(grant, amounts, 0);
         Ok(())
     }
 
     pub(crate) fn settle_grant(&self, mut grant: Grant, cost: &Cost) -> Result<(), Refused> {
-        let amounts = cost.meters()?;
+        let amounts = cost.amounts()?;
         self.core.settle(&mut grant, amounts, self.core.slots);
         Ok(())
     }
@@ -247,7 +245,7 @@ impl Limiter {
     /// Gives everything back.
     pub(crate) fn cancel_grant(&self, mut grant: Grant) {
         self.core
-            .settle(&mut grant, [0; Meter::COUNT], self.core.slots);
+            .settle(&mut grant, Amounts::default(), self.core.slots);
     }
 
     pub(crate) fn has_in_flight(&self) -> bool {

@@ -1,8 +1,8 @@
 //! What an admitted request holds, and how it is settled.
 
-use super::{Amounts, Core, Limiter};
+use super::{Core, Limiter};
 use crate::error::Refused;
-use crate::limit::{Cost, Meter};
+use crate::limit::{Amounts, Cost};
 
 /// What was charged for an admitted request. A plain value: whoever owns it settles it once.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,7 @@ impl Core {
 
     /// Charges without a permit.
     pub(super) fn charge_all(&self, amounts: &Amounts) {
-        let mut grant = Grant::new([0; Meter::COUNT]);
+        let mut grant = Grant::new(Amounts::default());
         self.settle(&mut grant, *amounts, 0);
     }
 }

@@ -1,8 +1,9 @@
 //! The queue: joining, moving the head, leaving. Anybody who touches the limiter can do every step but the owner's.
 
+use super::Core;
 use super::wait::Ticket;
-use super::{Amounts, Core};
 use crate::error::Refused;
+use crate::limit::Amounts;
 use crate::limit::account::{Account, TAG_MASK, never_fits};
 use crate::ring::gate::Gate;
 use crate::ring::{Phase, Place, Ring};

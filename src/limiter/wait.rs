@@ -6,9 +6,9 @@
 //! notification, so that one that comes between the look and the arming is not lost.
 
 use super::queue::Front;
-use super::{Amounts, Core, Grant, Permit};
+use super::{Core, Grant, Permit};
 use crate::error::Refused;
-use crate::limit::Meter;
+use crate::limit::Amounts;
 use crate::ring::{Phase, Slot};
 use crate::sync::{AcqRel, Acquire, Relaxed, Release, pause};
 use std::time::Duration;
@@ -131,7 +131,7 @@ impl Core {
             self.counters.cancelled.fetch_add(1, Relaxed);
             if self.withdraw(ticket.number, ticket.slot) {
                 let mut grant = Grant::new(ticket.amounts);
-                self.settle(&mut grant, [0; Meter::COUNT], self.slots);
+                self.settle(&mut grant, Amounts::default(), self.slots);
             }
         }
     }
