@@ -8,7 +8,8 @@ A provider charges a request in one of three ways, and the account here must fol
 
 *auto* starts as *settle*. If the provider keeps reservations, its ``x-ratelimit-remaining-tokens`` falls behind
 the account here by exactly what was given back; then that is charged after all, and from there on nothing is
-given back. A full bucket holds a minute of tokens, so this shows long before anything is refused.
+given back. A full bucket holds a minute of tokens, so this mostly shows before anything is refused. Where there
+are no such headers, a few refusals say the same.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .batch_answer import Verdict
 WINDOW = 16
 """Answers that must agree before *auto* switches. Requests overtake each other on the way, which makes a single
 comparison wrong by a few reservations either way; the smallest of sixteen is not."""
-REFUSALS = 5
-"""Token refusals, without any header to compare, that make *auto* switch."""
+REFUSALS = 4
+"""Token refusals after which *auto* asks whether they took back most of what settling gave."""
 
 
 @dataclass
@@ -55,8 +56,8 @@ class Account:
         self._say = say
         self._returned = 0
         self._gaps: Deque[Tuple[int, int, int]] = deque(maxlen=WINDOW)
-        self._saw_headers = False
         self._refusals = 0
+        self._taken_back = 0
         self._told_limit = False
         self.requests = 0
         """Request units that stand: admitted and not cancelled."""
@@ -126,16 +127,30 @@ class Account:
             surplus = self.limiter.limits()[index].available - (verdict.limit - verdict.used)
             if surplus > 0:
                 self.limiter.charge(input=surplus)
-            self._token_refusal()
+            self._token_refusal(surplus)
         else:
             permit.release()
-            self._token_refusal()
+            self._token_refusal(sum(cost))
         if index is None:
             index = self.meters.tokens if self.meters.requests is None else self.meters.requests
         if index is not None and verdict.wait:
             # A later, shorter answer must not cut a longer pause short.
             self.limiter.pause(index, max(verdict.wait, self.limiter.limits()[index].paused))
             verdict.paused = True
+
+    def first_on_the_wire(self, delay: float) -> None:
+        """The first request took ``delay`` seconds to be sent, because a connection had to be made.
+
+        The provider's buckets were full until it came, so they have produced that much less than ours, which began
+        when the permit was granted. Later requests find their connection ready; without this correction they
+        would be ahead by that much for the whole run.
+        """
+        states = self.limiter.limits()
+        for index, field in ((self.meters.requests, "requests"), (self.meters.tokens, "input")):
+            if index is not None:
+                units = int(delay * states[index].amount / states[index].per)
+                if units > 0:
+                    self.limiter.charge(**{field: units})
 
     def headers(self, sent: Sent, headers: Mapping[str, str]) -> None:
         """Compare the provider's account, as an answer states it, with ours when that request was sent."""
@@ -146,12 +161,11 @@ class Account:
             return
         if not self._same_limit(index, limit):
             return
-        self._saw_headers = True
         if not (self._auto and self.settles):
             return
         gap = sent.available - remaining
         self._gaps.append((gap, sent.returned, sent.reserved))
-        enough = max(4 * max(g[2] for g in self._gaps), self.limiter.limits()[index].amount // 20)
+        enough = max(4 * max(g[2] for g in self._gaps), self.limiter.limits()[index].burst // 50)
         if len(self._gaps) == WINDOW and all(g[0] >= enough and g[1] >= enough for g in self._gaps):
             self._keep_reservations(max(0, min(g[0] - g[1] for g in self._gaps) + self._returned))
 
@@ -169,9 +183,10 @@ class Account:
             "accounting for it the same way from here on (as with --charge reserve)"
         )
 
-    def _token_refusal(self) -> None:
+    def _token_refusal(self, taken_back: int) -> None:
         self._refusals += 1
-        if self._auto and self.settles and not self._saw_headers and self._refusals >= REFUSALS and self._returned:
+        self._taken_back += max(0, taken_back)
+        if self._auto and self.settles and self._refusals >= REFUSALS and 0 < self._returned <= 2 * self._taken_back:
             self._keep_reservations(0)
 
     def _same_limit(self, index: int, stated: int) -> bool:

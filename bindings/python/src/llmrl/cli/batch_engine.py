@@ -66,6 +66,7 @@ class Engine:
         self._room.set()
         self._lines: Dict[bytes, int] = {}
         self._slots_lowered = 0.0
+        self._first_noted = False
 
     async def run(self) -> None:
         """Work through the input. Returns when everything has its result, or after :meth:`stop`."""
@@ -151,8 +152,7 @@ class Engine:
         return False
 
     def _cost(self, request: Request) -> Tuple[int, int]:
-        estimate = self.plan.estimator.cost(request.url, request.body, lower=self.plan.account.settles)
-        return self.plan.account.cost(*estimate)
+        return self.plan.account.cost(*self.plan.estimator.cost(request.url, request.body))
 
     async def _permit(self, request: Request, cost: Tuple[int, int]) -> Any:
         """A permit for ``cost``, in turn; None if the request can never have one (recorded)."""
@@ -245,6 +245,9 @@ class Engine:
             raise
         finally:
             counts.in_flight -= 1
+        if not self._first_noted and self.plan.sender.first_delay is not None:
+            self._first_noted = True
+            account.first_on_the_wire(self.plan.sender.first_delay)
         body = decode(reply.raw)
         verdict = judge(reply.status, reply.headers, body)
         if verdict.kind == "ok":

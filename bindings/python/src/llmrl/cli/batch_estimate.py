@@ -56,9 +56,9 @@ class Estimator:
     ``max_tokens``, times ``n``: providers reserve that much, so a smaller guess would be refused. Only a request
     that names no maximum is estimated from what others produced.
 
-    ``lower`` says whether learning may make the input estimate smaller than the starting ratio. That is safe only
-    where the estimate is corrected after the answer; a provider that keeps its own reservation counts characters, not
-    tokens, and would be ahead of a smaller estimate for ever.
+    Learning only ever raises the input estimate. A provider reserves what it counts from the characters itself, so a
+    smaller number here would run into refusals; and where the reservation is corrected after the answer, the
+    difference comes back anyway.
     """
 
     def __init__(self, chars_per_token: float, default_output: int, learn: bool) -> None:
@@ -68,14 +68,13 @@ class Estimator:
         self._seen: Deque[Tuple[int, int]] = deque(maxlen=REMEMBERED)
         self._outputs: Deque[int] = deque(maxlen=REMEMBERED)
 
-    def chars_per_token(self, lower: bool) -> float:
-        """The ratio in use: bytes over tokens of the answers remembered, within a factor of 4 of the start."""
+    def chars_per_token(self) -> float:
+        """The ratio in use: bytes over tokens of the answers remembered, between a quarter of the start and the start."""
         if not self.learn or len(self._seen) < MIN_ANSWERS:
             return self.start
         size = sum(s for s, _ in self._seen)
         tokens = sum(t for _, t in self._seen)
-        ratio = min(self.start * 4, max(self.start / 4, size / max(1, tokens)))
-        return ratio if lower else min(ratio, self.start)
+        return min(self.start, max(self.start / 4, size / max(1, tokens)))
 
     def open_output(self) -> int:
         """Output tokens for a request without a maximum: what nine in ten answers stayed under."""
@@ -83,10 +82,10 @@ class Estimator:
             return self.default_output
         return sorted(self._outputs)[len(self._outputs) * 9 // 10]
 
-    def cost(self, url: str, body: Dict[str, Any], lower: bool) -> Tuple[int, int]:
+    def cost(self, url: str, body: Dict[str, Any]) -> Tuple[int, int]:
         """``(input, output)`` tokens of a request, each at least 1 and 0."""
         size, flat = text_size(body)
-        tokens = max(1, flat + int(-(-size // self.chars_per_token(lower))))
+        tokens = max(1, flat + int(-(-size // self.chars_per_token())))
         if url.endswith("/embeddings") or url.endswith("/moderations"):
             return tokens, 0
         bound = output_bound(body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional
 from urllib.parse import urlsplit
@@ -62,6 +63,8 @@ class Sender:
         self._timeout = timeout
         self._proxy = through_proxy
         self._session: Optional[aiohttp.ClientSession] = None
+        self.first_delay: Optional[float] = None
+        """Seconds that the first request took until it was sent: connecting, and the TLS handshake."""
 
     async def __aenter__(self) -> "Sender":
         headers = {"Content-Type": "application/json", "User-Agent": "llmrl-batch"}
@@ -72,12 +75,26 @@ class Sender:
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(30.0, self._timeout)),
             headers=headers,
             trust_env=self._proxy,
+            trace_configs=[self._trace()],
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _trace(self) -> aiohttp.TraceConfig:
+        async def start(_session: Any, context: Any, _params: Any) -> None:
+            context.started = time.monotonic()
+
+        async def sent(_session: Any, context: Any, _params: Any) -> None:
+            if self.first_delay is None:
+                self.first_delay = time.monotonic() - context.started
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(start)
+        trace.on_request_headers_sent.append(sent)
+        return trace
 
     def hide(self, text: str) -> str:
         """``text`` without the API key."""
