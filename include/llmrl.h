@@ -1,0 +1,957 @@
+/*
+ * llmrl.h - rate limiting for clients of LLM APIs
+ *
+ * Providers limit how many requests and tokens an account may use in a minute, and how many
+ * requests it may have under way. A limiter sits in front of them: it lets requests through as
+ * fast as all of these limits allow together, and never faster. Requests that must wait do so
+ * in the order in which they came, and each sleeps until its own turn.
+ *
+ * What a request will use is not known before its answer is there. So it asks with an
+ * estimate, and settles with what was really used; the difference goes back at once.
+ *
+ * This file is generated from the sources of libllmrl. SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ *
+ * EXAMPLE
+ *
+ *     cc -o example example.c $(pkg-config --cflags --libs llmrl)
+ *
+ *     #include <inttypes.h>
+ *     #include <llmrl.h>
+ *     #include <stdio.h>
+ *
+ *     int main(void)
+ *     {
+ *         llmrl_limit limits[3] = {
+ *             {.kind = LLMRL_TOKEN_BUCKET, .meter = LLMRL_REQUESTS, .amount = 500},
+ *             {.kind = LLMRL_TOKEN_BUCKET, .meter = LLMRL_TOKENS, .amount = 200000},
+ *             {.kind = LLMRL_IN_FLIGHT, .amount = 50},
+ *         };
+ *         llmrl_limiter *limiter;
+ *         char message[128];
+ *         if (llmrl_limiter_new(limits, 3, NULL, 0, &limiter, message, sizeof message) < 0) {
+ *             fprintf(stderr, "limits: %s\n", message);
+ *             return 1;
+ *         }
+ *
+ *         // Asks with an estimate, and blocks until it is this request's turn.
+ *         llmrl_cost estimate = {.requests = 1, .input_tokens = 1200, .output_tokens = 400};
+ *         llmrl_permit permit;
+ *         llmrl_status status = llmrl_acquire(limiter, &estimate, LLMRL_FOREVER, &permit);
+ *         if (status < 0) {
+ *             fprintf(stderr, "acquire: %s\n", llmrl_strerror(status));
+ *             return 1;
+ *         }
+ *
+ *         // ... send the request, read the usage from its answer ...
+ *
+ *         llmrl_cost used = {.requests = 1, .input_tokens = 1180, .output_tokens = 212};
+ *         llmrl_settle(limiter, permit, &used);
+ *
+ *         llmrl_stats stats;
+ *         llmrl_limiter_stats(limiter, &stats, sizeof stats);
+ *         printf("%" PRIu64 " admitted\n", stats.granted);
+ *         llmrl_limiter_free(limiter);
+ *         return 0;
+ *     }
+ *
+ *
+ * WORDS
+ *
+ *     limit       one rule: a token bucket, or a number of requests in flight
+ *     meter       what a token bucket counts: requests, tokens, input tokens, output tokens
+ *     limiter     up to 8 limits, and the queue of those who wait for them
+ *     cost        what a request uses: requests, and tokens of several kinds
+ *     permit      a request that was admitted, until it is settled, released or cancelled
+ *     ticket      a request that waits; it becomes a permit, under the same number
+ *
+ *
+ * RULES, which hold for every function and are not repeated there
+ *
+ * Threads. A function that takes a const pointer to an object may be called from any thread at
+ * any time, whatever other threads do with the object. That is every function except the four
+ * that free one: when an object is freed, no other thread may be using it, then or later.
+ *
+ * Answers. Below zero is an error, and what else there is to know stands at llmrl_status. When
+ * a function fails, it has changed nothing. Out-parameters are written only on success; wait_ns
+ * also with LLMRL_REFUSED and LLMRL_PENDING, and message always.
+ *
+ * Pointers. NULL where an object or a struct is needed is answered with LLMRL_ERR_NULL, and a
+ * pointer to something else with LLMRL_ERR_HANDLE, as far as that can be told. Structs are
+ * copied during the call, need not be aligned, and are the caller's again afterwards.
+ *
+ * Structs that grow. A few structs may get more fields at their end in later versions. They are
+ * passed with their size, so programs and libraries of different versions fit each other: a
+ * field that the caller does not have is taken as zero, and zero always means "as before". A
+ * field that the library does not have must be zero, or the answer is LLMRL_ERR_SIZE. Begin
+ * with llmrl_options options = {0}, and set what you mean.
+ *
+ * Time. Durations are in nanoseconds, in 64 bits; LLMRL_FOREVER is the longest of them. All
+ * time is the machine's monotonic one: setting the clock changes nothing, and while the machine
+ * is suspended no time passes. See also llmrl_clock.
+ *
+ * Promises. Over any interval, and for each token bucket, what is admitted less what is given
+ * back is at most the burst plus what the interval produces; in whole numbers, without drift.
+ * A request is admitted by all limits or by none. Nobody passes the queue. A wait is exact:
+ * after it the request is admitted, and a nanosecond before it is not, absent others.
+ *
+ * Cost. Admitting and settling do not allocate, lock, or call the system, except to wake
+ * somebody whose turn has come. There is no thread in the background, and no file descriptor.
+ *
+ * Fork. Parent and child go on with a limiter each, which know nothing of each other.
+ */
+#ifndef LLMRL_H
+#define LLMRL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What this header belongs to; more under "Version", at the end. */
+#define LLMRL_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+
+/* ----------------------------------------------------------------------------------------
+ * Answers
+ *
+ * Every function that can fail returns an llmrl_status, and nothing else tells of the
+ * failure: there is no errno and no "last error". Zero and above are outcomes, below
+ * zero are errors:
+ *
+ *     llmrl_status status = llmrl_acquire(limiter, &cost, timeout, &permit);
+ *     if (status < 0) fprintf(stderr, "%s\n", llmrl_strerror(status));
+ *
+ * A function that answers with an error has changed nothing and has written nothing to
+ * its out-parameters. The numbers never change their meaning; new ones may come, so
+ * treat an unknown negative one as a failure.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * As a timeout: wait without end. As a wait: no time is known, because it takes an
+ * event, such as the release of a permit.
+ */
+#define LLMRL_FOREVER UINT64_MAX
+
+/** What came of a call: LLMRL_OK, LLMRL_PENDING, LLMRL_REFUSED, or an error. */
+typedef int32_t llmrl_status;
+
+/**
+ * Done; or, of a request: it is admitted, and held until it is settled, released or
+ * cancelled.
+ */
+#define LLMRL_OK 0
+
+/**
+ * The ticket waits in the queue. Poll it after wait_ns, or when the wake callback is
+ * called for it.
+ */
+#define LLMRL_PENDING 1
+
+/**
+ * Not now. The request has taken nothing, and is not in the queue; wait_ns says when
+ * to come again.
+ */
+#define LLMRL_REFUSED 2
+
+/**
+ * A pointer that is needed is NULL. That includes a permit to be written, where the
+ * limiter counts requests in flight.
+ */
+#define LLMRL_ERR_NULL -1
+
+/**
+ * The size of a struct is 0, above 4096, or larger than this version knows with
+ * something else than zeros at the end.
+ */
+#define LLMRL_ERR_SIZE -2
+
+/** A flag that this version does not know, or a reserved field that is not zero. */
+#define LLMRL_ERR_FLAGS -3
+
+/**
+ * A field of a limit or an option is outside its range. The functions that make an
+ * object say which in their message.
+ */
+#define LLMRL_ERR_RANGE -4
+
+/**
+ * A cost outside its range: each count is at most 2^40 - 1, input and output tokens
+ * together as well, and the requests are at least 1. For the bare bucket: n is 1 to
+ * 2^40 - 1.
+ */
+#define LLMRL_ERR_COST -5
+
+/**
+ * The limiter has no limit of that index, or not one of the kind that the function is
+ * for.
+ */
+#define LLMRL_ERR_INDEX -6
+
+/**
+ * The request costs more than one of the limits can ever hold. Waiting does not help;
+ * a smaller request does.
+ */
+#define LLMRL_ERR_NEVER -7
+
+/** As many wait, or hold permits, as the limiter was made for. */
+#define LLMRL_ERR_FULL -8
+
+/**
+ * The timeout has passed, or would have before the request could be admitted: that is
+ * told at once.
+ */
+#define LLMRL_ERR_DEADLINE -9
+
+/** The limiter is closed. */
+#define LLMRL_ERR_CLOSED -10
+
+/**
+ * The number names nothing that the call could work on: it has ended, or it belongs to
+ * another limiter, or it was never given out, or it is a ticket that still waits where
+ * a permit is needed.
+ */
+#define LLMRL_ERR_STALE -11
+
+/**
+ * Another thread is in a call with the same number at this very moment. This call has
+ * done nothing; make it again. Of two polls, the other one answers for both.
+ */
+#define LLMRL_ERR_BUSY -12
+
+/** No memory. Only the functions that make an object need any. */
+#define LLMRL_ERR_MEMORY -13
+
+/** A defect in this library was caught before it could do harm. The limiter is closed. */
+#define LLMRL_ERR_PANIC -14
+
+/**
+ * The pointer is not to a live object of the right kind. This catches most mistakes,
+ * not all: a pointer into freed memory may be followed before it is found out.
+ */
+#define LLMRL_ERR_HANDLE -15
+
+/**
+ * A sentence in English about a status, without a full stop. Never NULL, whatever the
+ * number; static, not to be freed.
+ */
+const char *llmrl_strerror(llmrl_status status);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Limits and costs
+ *
+ * The two structs that describe what is allowed and what a request takes. Both are 64
+ * bytes and stay so: set them to zero, fill in what you mean, and leave the reserved
+ * fields alone. They need not be aligned.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * llmrl_limit.kind: a token bucket. It produces amount per period, evenly, and holds
+ * burst at most.
+ */
+#define LLMRL_TOKEN_BUCKET 1
+
+/**
+ * llmrl_limit.kind: how many permits may be held at the same time. A limiter has at
+ * most one limit of this kind.
+ */
+#define LLMRL_IN_FLIGHT 2
+
+/** llmrl_limit.meter: requests. */
+#define LLMRL_REQUESTS 1
+
+/** llmrl_limit.meter: input and output tokens together. */
+#define LLMRL_TOKENS 2
+
+/** llmrl_limit.meter: input tokens. */
+#define LLMRL_INPUT_TOKENS 3
+
+/** llmrl_limit.meter: output tokens. */
+#define LLMRL_OUTPUT_TOKENS 4
+
+/**
+ * llmrl_limit.flags: a request that costs more than burst is admitted when the bucket
+ * is full, and leaves it in debt, which is paid before the next one is admitted.
+ * Without this flag it is refused with LLMRL_ERR_NEVER.
+ */
+#define LLMRL_OVERSIZE_WHEN_FULL 1
+
+/**
+ * llmrl_limit.flags: the bucket starts empty instead of full, for limits of which
+ * others may have used something.
+ */
+#define LLMRL_START_EMPTY 2
+
+/**
+ * One rule.
+ *
+ *     llmrl_limit limits[3] = {
+ *         {.kind = LLMRL_TOKEN_BUCKET, .meter = LLMRL_REQUESTS, .amount = 500},          500 requests a minute
+ *         {.kind = LLMRL_TOKEN_BUCKET, .meter = LLMRL_TOKENS,   .amount = 200000},       200000 tokens a minute
+ *         {.kind = LLMRL_IN_FLIGHT,                             .amount = 50},           50 at the same time
+ *     };
+ */
+typedef struct llmrl_limit {
+    /** LLMRL_TOKEN_BUCKET or LLMRL_IN_FLIGHT. */
+    uint32_t kind;
+    /**
+     * What a token bucket counts, LLMRL_REQUESTS to LLMRL_OUTPUT_TOKENS; 0 for in
+     * flight.
+     */
+    uint32_t meter;
+    /**
+     * Token bucket: what a period produces, 1 to 2^40 - 1. In flight: the permits, 1
+     * to 524287.
+     */
+    uint64_t amount;
+    /**
+     * Up to 3660 days, and not so short that more than 10^9 a second are produced. 0
+     * is one minute, 60000000000. In flight: 0.
+     */
+    uint64_t period_ns;
+    /** What an idle bucket holds, 1 to 2^40 - 1. 0 is as much as amount. In flight: 0. */
+    uint64_t burst;
+    /** LLMRL_OVERSIZE_WHEN_FULL, LLMRL_START_EMPTY, both or none. In flight: 0. */
+    uint32_t flags;
+    /** Zero. */
+    uint32_t reserved0;
+    /** Zero. */
+    uint64_t reserved[3];
+} llmrl_limit;
+
+/**
+ * What a request will use, or has used. Each count is at most 2^40 - 1, input_tokens +
+ * output_tokens as well.
+ */
+typedef struct llmrl_cost {
+    /** Usually 1, and at least that. */
+    uint64_t requests;
+    /** Tokens of the prompt. */
+    uint64_t input_tokens;
+    /** Tokens of the answer; beforehand, an estimate. */
+    uint64_t output_tokens;
+    /**
+     * Input tokens that the provider takes from its cache. Part of input_tokens; no
+     * meter of this version counts them.
+     */
+    uint64_t cached_tokens;
+    /**
+     * Input tokens that the provider puts into its cache. Part of input_tokens; no
+     * meter of this version counts them.
+     */
+    uint64_t cache_write_tokens;
+    /** Zero. */
+    uint64_t reserved[3];
+} llmrl_cost;
+
+
+/* ----------------------------------------------------------------------------------------
+ * Manual clock
+ *
+ * A limiter keeps the machine's monotonic time, unless it is given a clock that is
+ * moved by hand. Then nothing in it happens by itself, and a test can go through an
+ * hour of waiting in a microsecond, exactly:
+ *
+ *     llmrl_clock *clock;
+ *     llmrl_clock_new(0, &clock);
+ *     llmrl_options options = {0};
+ *     options.clock = clock;
+ *     llmrl_limiter_new(limits, 2, &options, sizeof options, &limiter, NULL, 0);
+ *     ...
+ *     llmrl_clock_advance(clock, 60 * UINT64_C(1000000000));     a minute has passed
+ *
+ * Many limiters and buckets may share one clock. Each keeps it alive for itself, so it
+ * may be freed before them.
+ * ---------------------------------------------------------------------------------------- */
+
+/** A clock that is moved by hand. */
+typedef struct llmrl_clock llmrl_clock;
+
+/**
+ * Makes a clock that shows start_ns nanoseconds, of which only differences ever
+ * matter. Free it with llmrl_clock_free().
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_clock_new(uint64_t start_ns, struct llmrl_clock **out);
+
+/**
+ * Moves the clock forward and wakes all whose time has come: threads in
+ * llmrl_acquire(), and tickets by their callback, on this thread, before the function
+ * returns. The clock stops at the end of 64 bits, after 584 years.
+ *
+ * Returns LLMRL_OK.
+ */
+llmrl_status llmrl_clock_advance(const struct llmrl_clock *clock, uint64_t ns);
+
+/**
+ * Reads what the clock shows.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_clock_now(const struct llmrl_clock *clock, uint64_t *ns);
+
+/**
+ * Gives the clock up; NULL is allowed. Limiters and buckets that have it go on with
+ * it, at the time that it shows.
+ */
+void llmrl_clock_free(struct llmrl_clock *clock);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Limiter
+ *
+ * Up to 8 limits that admit a request all together or not at all, and one queue of
+ * those who wait, first in, first out. Everything that is needed is allocated when the
+ * limiter is made.
+ * ---------------------------------------------------------------------------------------- */
+
+/** Most limits of one limiter. */
+#define LLMRL_MAX_LIMITS 8
+
+/** A limiter. See llmrl_limiter_new(). */
+typedef struct llmrl_limiter llmrl_limiter;
+
+/**
+ * A ticket and the permit it becomes. It is a number, not a pointer: nothing needs to
+ * be freed, it can be copied and kept, and using it after its end, or with another
+ * limiter, is answered with LLMRL_ERR_STALE. Never 0.
+ */
+typedef uint64_t llmrl_permit;
+
+/**
+ * Called when a ticket should be polled before the time that its last poll has named.
+ * It means that and nothing else: the ticket may or may not be held now, it may even
+ * have ended.
+ *
+ * It is called at most once for each LLMRL_PENDING, by any thread that is in a call on
+ * the limiter or moves its clock, and perhaps before the call that answers
+ * LLMRL_PENDING has returned. No lock is held, so it may call functions of this
+ * library, also llmrl_poll() for the same ticket. It must return: no longjmp and no
+ * exception may leave it. It should be quick, because it runs in the middle of
+ * somebody's call; to set a flag or to write to a pipe is its usual work.
+ */
+typedef void (*llmrl_wake_fn)(void *context, llmrl_permit ticket);
+
+/**
+ * What can be chosen of a limiter. May grow at the end in later versions, so its size
+ * is passed along with it; all zeros, like NULL in its place, means the defaults.
+ */
+typedef struct llmrl_options {
+    /** Zero; this version knows no flags. */
+    uint32_t flags;
+    /**
+     * How many may wait at the same time, threads and tickets together, up to 1048576;
+     * 0 is 4096. One that has left counts until the queue has moved past it.
+     */
+    uint32_t max_waiters;
+    /**
+     * How many permits may be held at the same time, besides, up to 1048576; 0 is
+     * 65536. Memory is reserved for all of them, and becomes resident when it is first
+     * used.
+     */
+    uint32_t max_permits;
+    /** Zero. */
+    uint32_t reserved0;
+    /** NULL for the machine's clock. The limiter keeps the clock alive for itself. */
+    llmrl_clock *clock;
+    /**
+     * Called when a ticket should be polled; NULL if tickets are not used, or are
+     * polled anyway.
+     */
+    llmrl_wake_fn wake;
+    /**
+     * Handed to wake as it is. Must stay valid until llmrl_limiter_free() has
+     * returned.
+     */
+    void *wake_ctx;
+} llmrl_options;
+
+/**
+ * Counted since the limiter was made. May grow at the end in later versions, so its
+ * size is passed along with it.
+ */
+typedef struct llmrl_stats {
+    /** Requests admitted, at once or after waiting. */
+    uint64_t granted;
+    /** Requests refused, with LLMRL_REFUSED or an error. */
+    uint64_t refused;
+    /** Waiting now, or with an outcome that has not been polled. */
+    uint64_t waiting;
+    /** Permits held now, if there is an in-flight limit. */
+    uint64_t in_flight;
+    /** Tickets cancelled. */
+    uint64_t cancelled;
+    /** Waits that ended because their timeout had passed. */
+    uint64_t timed_out;
+    /** Threads woken and callbacks called. */
+    uint64_t wakes;
+    /** How long all who waited and were admitted have waited, together. */
+    uint64_t wait_total_ns;
+    /** The longest of these waits. */
+    uint64_t wait_max_ns;
+} llmrl_stats;
+
+/**
+ * How one limit stands. May grow at the end in later versions, so its size is passed
+ * along with it.
+ */
+typedef struct llmrl_limit_state {
+    /** As in llmrl_limit, like the next four, with all changes since. */
+    uint32_t kind;
+    /** See llmrl_limit. */
+    uint32_t meter;
+    /** See llmrl_limit. */
+    uint64_t amount;
+    /** See llmrl_limit; the default is spelled out. */
+    uint64_t period_ns;
+    /** See llmrl_limit; the default is spelled out. */
+    uint64_t burst;
+    /**
+     * What could be taken now: tokens, or permits. Negative: debt, or more held than a
+     * resize allows.
+     */
+    int64_t available;
+    /** For how long it is still paused. */
+    uint64_t paused_ns;
+} llmrl_limit_state;
+
+/**
+ * Makes a limiter of count limits, 1 to LLMRL_MAX_LIMITS, which are referred to by
+ * their index from then on. limits may be forgotten afterwards. options may be NULL;
+ * options_size is sizeof *options.
+ *
+ * If something is wrong with a limit or an option, message says what: which field,
+ * what it was, and what it may be, such as "limits[1].amount = 0 is outside
+ * 1..=1099511627775". Up to message_size bytes are written, the terminating zero
+ * always among them; 128 are enough. It may be NULL. When nothing is wrong, or nothing
+ * is to be said, it is made "".
+ *
+ * The first limiter of a process on the machine's clock takes the time to measure it,
+ * normally below a millisecond.
+ *
+ * - LLMRL_OK: *out is the limiter, to be freed with llmrl_limiter_free().
+ * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS: see message.
+ * - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: limits or out. LLMRL_ERR_HANDLE:
+ *   options->clock. LLMRL_ERR_MEMORY.
+ */
+llmrl_status llmrl_limiter_new(const llmrl_limit *limits,
+                               size_t count,
+                               const struct llmrl_options *options,
+                               size_t options_size,
+                               struct llmrl_limiter **out,
+                               char *message,
+                               size_t message_size);
+
+/**
+ * Ends the limiter: everyone who waits, in llmrl_acquire() or with a ticket, is told
+ * LLMRL_ERR_CLOSED, and so is everyone who comes later. Permits that are held can
+ * still be settled. Any thread, any number of times.
+ *
+ * Returns LLMRL_OK.
+ */
+llmrl_status llmrl_limiter_close(const struct llmrl_limiter *l);
+
+/**
+ * Gives the limiter up; NULL is allowed. No other thread may be in a call on it, or
+ * make one later. To get there: close it, let the threads that waited return, then
+ * free it.
+ *
+ * One mistake is forgiven, because it is common: threads that are blocked in
+ * llmrl_acquire() are woken and return LLMRL_ERR_CLOSED, and the memory goes with the
+ * last of them.
+ *
+ * Permits and tickets need no farewell. Their numbers mean nothing any more.
+ */
+void llmrl_limiter_free(struct llmrl_limiter *l);
+
+/**
+ * Changes the limit of that index, from now on. A token bucket gets another rate and
+ * burst, with the ranges and defaults of llmrl_limit; what is in it stays, as far as
+ * the new burst allows, and so does the part of a token that was under way. An
+ * in-flight limit gets another number of permits (period_ns and burst are 0); below
+ * what is held, it takes nothing away and admits nothing until enough has been
+ * released. Who waits is re-timed.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_INDEX or LLMRL_ERR_RANGE.
+ */
+llmrl_status llmrl_limiter_retune(const struct llmrl_limiter *l,
+                                  uint32_t index,
+                                  uint64_t amount,
+                                  uint64_t period_ns,
+                                  uint64_t burst);
+
+/**
+ * Admits nothing that needs the token bucket of that index, for duration_ns from now,
+ * whatever an earlier pause said; 0 resumes. The bucket fills meanwhile. This is for a
+ * provider's "retry after".
+ *
+ * Returns LLMRL_OK, or LLMRL_ERR_INDEX: no such limit, or it is in flight.
+ */
+llmrl_status llmrl_limiter_pause(const struct llmrl_limiter *l,
+                                 uint32_t index,
+                                 uint64_t duration_ns);
+
+/**
+ * Counts use that did not pass here: what another program used, or what a report says.
+ * Token buckets may go below zero; nothing is admitted until that is made good.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_FLAGS (a reserved field) or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_limiter_charge(const struct llmrl_limiter *l, const llmrl_cost *cost);
+
+/**
+ * Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
+ * never held for long. Exact when nothing is going on; otherwise the numbers are of
+ * slightly different instants.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_limiter_stats(const struct llmrl_limiter *l,
+                                 struct llmrl_stats *out,
+                                 size_t out_size);
+
+/**
+ * Reads how the limit of that index stands; out_size is sizeof *out.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_INDEX, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_limiter_limit_state(const struct llmrl_limiter *l,
+                                       uint32_t index,
+                                       struct llmrl_limit_state *out,
+                                       size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Requests
+ *
+ * A request asks with its estimated cost. Admitted, it is a permit; waiting, it is a
+ * ticket, which becomes the permit without changing its number. A permit ends once, by
+ * one of
+ *
+ *     llmrl_settle     what was really used replaces the estimate; the answer has told
+ *     llmrl_release    the estimate stands; it was sent, and nobody knows what it used
+ *     llmrl_cancel     everything is given back; it was never sent
+ *
+ * and each of them frees its place in flight. A permit that is never ended costs its
+ * estimate, its place in flight for ever, and one of max_permits.
+ *
+ * Three ways to ask, all in one order: llmrl_try_acquire() now or not at all,
+ * llmrl_acquire() with a thread that blocks, llmrl_enqueue() and llmrl_poll() for
+ * event loops. Whoever comes first is served first, and nobody passes the queue.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * Asks now.
+ *
+ * permit may be NULL if the limiter has no in-flight limit: then nothing is kept, and
+ * the estimate stands. This is the cheapest way to ask, and llmrl_limiter_charge() can
+ * correct it upwards.
+ *
+ * - LLMRL_OK: admitted, and *permit is held.
+ * - LLMRL_REFUSED: not now. *wait_ns, if wait_ns is not NULL, is the time after which
+ *   the same request is admitted, absent others, and a nanosecond before which it is
+ *   not; or LLMRL_FOREVER, if it takes somebody's release.
+ * - LLMRL_ERR_NEVER, LLMRL_ERR_CLOSED, LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS
+ *   (a reserved field), and LLMRL_ERR_FULL if max_permits are held.
+ *
+ * Cost: one reading of the clock, one atomic exchange for each token bucket that the
+ * request touches, one for the limiter, and one for the permit. Never a lock, an
+ * allocation or a system call, except to wake somebody whose turn has come.
+ */
+llmrl_status llmrl_try_acquire(const llmrl_limiter *l,
+                               const llmrl_cost *cost,
+                               llmrl_permit *permit,
+                               uint64_t *wait_ns);
+
+/**
+ * Asks, and blocks the thread until its turn comes, for timeout_ns at most.
+ * LLMRL_FOREVER waits without end; with 0 nothing waits. permit is as in
+ * llmrl_try_acquire().
+ *
+ * - LLMRL_OK: admitted, and *permit is held.
+ * - LLMRL_ERR_DEADLINE: the timeout has passed; or the turn is known to come later
+ *   than that, which is told at once.
+ * - LLMRL_ERR_CLOSED: the limiter is closed, perhaps while the thread waited.
+ * - LLMRL_ERR_NEVER: too much for one of the limits, perhaps since a retune while it
+ *   waited.
+ * - LLMRL_ERR_FULL: max_waiters wait. LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS
+ *   as in llmrl_try_acquire().
+ *
+ * A thread that waits costs no processor time. It sleeps until its own turn is due,
+ * and is woken only if that comes earlier.
+ */
+llmrl_status llmrl_acquire(const llmrl_limiter *l,
+                           const llmrl_cost *cost,
+                           uint64_t timeout_ns,
+                           llmrl_permit *permit);
+
+/**
+ * Asks, and joins the queue if it is not yet the request's turn. Never blocks.
+ *
+ * - LLMRL_OK: admitted at once, and *ticket is a permit that is held.
+ * - LLMRL_PENDING: *ticket waits. Poll it when *wait_ns have passed (wait_ns may be
+ *   NULL; LLMRL_FOREVER means that time alone brings nothing), or when the wake
+ *   callback is called with it, whichever is first. That may be before this function
+ *   returns, and then even the ticket's number is news to the caller; the callback has
+ *   it.
+ * - LLMRL_ERR_DEADLINE: its turn is known to come later than timeout_ns. Other errors
+ *   as in llmrl_acquire().
+ *
+ * A ticket that is not polled is granted in its turn all the same and delays nobody,
+ * but what it asked for is then taken. End it with llmrl_cancel() when nobody waits
+ * for it any more.
+ */
+llmrl_status llmrl_enqueue(const llmrl_limiter *l,
+                           const llmrl_cost *cost,
+                           uint64_t timeout_ns,
+                           llmrl_permit *ticket,
+                           uint64_t *wait_ns);
+
+/**
+ * Looks how a ticket stands, and moves the queue along.
+ *
+ * - LLMRL_OK: it is a permit and held; also when that is no news.
+ * - LLMRL_PENDING: as in llmrl_enqueue(), with another *wait_ns.
+ * - LLMRL_ERR_DEADLINE, LLMRL_ERR_CLOSED, LLMRL_ERR_NEVER: it has ended, for the
+ *   reason given in llmrl_acquire().
+ * - LLMRL_ERR_STALE: it had ended before.
+ * - LLMRL_ERR_BUSY: another thread polls it, and will be told what this call would have
+ *   been.
+ */
+llmrl_status llmrl_poll(const llmrl_limiter *l, llmrl_permit ticket, uint64_t *wait_ns);
+
+/**
+ * Replaces the estimate of a permit, which stays held: by what was used at least,
+ * while an answer streams in, or by a better guess. What it costs less is given back
+ * at once; what it costs more is charged, below zero if need be.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+ * LLMRL_ERR_NULL: nothing has changed.
+ */
+llmrl_status llmrl_adjust(const llmrl_limiter *l,
+                          llmrl_permit permit,
+                          const llmrl_cost *so_far);
+
+/**
+ * Ends a permit: what was really used replaces the estimate, and its place in flight
+ * is free.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+ * LLMRL_ERR_NULL: it is still held.
+ */
+llmrl_status llmrl_settle(const llmrl_limiter *l,
+                          llmrl_permit permit,
+                          const llmrl_cost *actual);
+
+/**
+ * Ends a permit: the estimate stands, and its place in flight is free.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_STALE or LLMRL_ERR_BUSY.
+ */
+llmrl_status llmrl_release(const llmrl_limiter *l, llmrl_permit permit);
+
+/**
+ * Ends a permit or a ticket, whatever it is at this moment, and gives everything back.
+ * A ticket leaves the queue.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
+ * cancel again.
+ */
+llmrl_status llmrl_cancel(const llmrl_limiter *l, llmrl_permit permit);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Token bucket, by itself
+ *
+ * One limit without a queue, for those who want no more. Taking is one reading of the
+ * clock and one atomic exchange; a refusal writes nothing. What n counts is the
+ * caller's business.
+ *
+ * Over any interval, what is taken less what is refunded is at most the burst plus
+ * what the interval produces.
+ * ---------------------------------------------------------------------------------------- */
+
+/** A token bucket without a queue. */
+typedef struct llmrl_bucket llmrl_bucket;
+
+/**
+ * Makes a bucket for a limit of the kind LLMRL_TOKEN_BUCKET. clock is NULL for the
+ * machine's. message is as in llmrl_limiter_new(). Free it with llmrl_bucket_free().
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_RANGE or LLMRL_ERR_FLAGS, with a message; LLMRL_ERR_NULL if
+ * limit or out is; LLMRL_ERR_HANDLE if clock is none.
+ */
+llmrl_status llmrl_bucket_new(const llmrl_limit *limit,
+                              const llmrl_clock *clock,
+                              struct llmrl_bucket **out,
+                              char *message,
+                              size_t message_size);
+
+/**
+ * Takes n now, or nothing.
+ *
+ * - LLMRL_OK: they are the caller's.
+ * - LLMRL_REFUSED: there are not enough. *wait_ns, if wait_ns is not NULL, is the time
+ *   after which the same take succeeds, absent others, and a nanosecond before which it
+ *   does not.
+ * - LLMRL_ERR_NEVER: more than the bucket ever holds.
+ * - LLMRL_ERR_COST: n is 0 or above 2^40 - 1.
+ */
+llmrl_status llmrl_bucket_try_take(const struct llmrl_bucket *b,
+                                   uint64_t n,
+                                   uint64_t *wait_ns);
+
+/**
+ * Gives back n of what was taken. The bucket never holds more than its burst.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_COST.
+ */
+llmrl_status llmrl_bucket_refund(const struct llmrl_bucket *b, uint64_t n);
+
+/**
+ * Counts n that were used without asking. The bucket may go below zero; nothing is
+ * admitted until that is made good.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_COST.
+ */
+llmrl_status llmrl_bucket_charge(const struct llmrl_bucket *b, uint64_t n);
+
+/**
+ * Another rate and burst from now on, with the ranges and defaults of llmrl_limit.
+ * What is in the bucket stays, as far as the new burst allows, and so does the part of
+ * a token that was under way.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_RANGE.
+ */
+llmrl_status llmrl_bucket_retune(const struct llmrl_bucket *b,
+                                 uint64_t amount,
+                                 uint64_t period_ns,
+                                 uint64_t burst);
+
+/**
+ * Admits nothing for duration_ns from now, whatever an earlier pause said; 0 resumes.
+ * The bucket fills meanwhile.
+ *
+ * Returns LLMRL_OK.
+ */
+llmrl_status llmrl_bucket_pause(const struct llmrl_bucket *b, uint64_t duration_ns);
+
+/**
+ * What could be taken now; negative is debt.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_bucket_available(const struct llmrl_bucket *b, int64_t *out);
+
+/** Gives the bucket up; NULL is allowed. */
+void llmrl_bucket_free(struct llmrl_bucket *b);
+
+
+/* ----------------------------------------------------------------------------------------
+ * In-flight limit, by itself
+ *
+ * How many are inside at the same time, without a queue. Entering and leaving are one
+ * atomic exchange each.
+ * ---------------------------------------------------------------------------------------- */
+
+/** An in-flight limit without a queue. */
+typedef struct llmrl_in_flight llmrl_in_flight;
+
+/**
+ * Makes one that lets limit inside, 1 to 524287. Free it with llmrl_in_flight_free().
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_RANGE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_in_flight_new(uint64_t limit, struct llmrl_in_flight **out);
+
+/**
+ * Goes in, if there is room.
+ *
+ * - LLMRL_OK: the caller is inside, and leaves with llmrl_in_flight_leave().
+ * - LLMRL_REFUSED: there is no room.
+ */
+llmrl_status llmrl_in_flight_try_enter(const struct llmrl_in_flight *g);
+
+/**
+ * Goes out.
+ *
+ * Returns LLMRL_OK, or LLMRL_ERR_STALE if nobody is inside: somebody has left twice.
+ */
+llmrl_status llmrl_in_flight_leave(const struct llmrl_in_flight *g);
+
+/**
+ * Another limit from now on. Nobody is thrown out: below the present count, it lets
+ * nobody in until enough have left.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_RANGE.
+ */
+llmrl_status llmrl_in_flight_resize(const struct llmrl_in_flight *g, uint64_t limit);
+
+/**
+ * How many are inside.
+ *
+ * Returns LLMRL_OK or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_in_flight_count(const struct llmrl_in_flight *g, uint64_t *count);
+
+/** Gives it up; NULL is allowed. */
+void llmrl_in_flight_free(struct llmrl_in_flight *g);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Version
+ *
+ * The macros are what a program was compiled with, the functions what it runs with.
+ * Within one LLMRL_ABI_VERSION nothing is taken away that this header promises. A new one
+ * also gets a new library name; number 1 is libllmrl.so.0.
+ * ---------------------------------------------------------------------------------------- */
+
+/** First part of the version. */
+#define LLMRL_VERSION_MAJOR 0
+
+/** Second part of the version. */
+#define LLMRL_VERSION_MINOR 1
+
+/** Third part of the version. */
+#define LLMRL_VERSION_PATCH 0
+
+/** MAJOR * 10000 + MINOR * 100 + PATCH, for comparing. */
+#define LLMRL_VERSION_NUMBER 100
+
+/** Number of the binary interface that this header describes. */
+#define LLMRL_ABI_VERSION 1
+
+/** The version of the library that is running, as "1.2.3". Static, not to be freed. */
+const char *llmrl_version(void);
+
+/**
+ * The version of the library that is running, as LLMRL_VERSION_NUMBER. A cautious
+ * program begins with
+ *
+ *     assert(llmrl_version_number() >= LLMRL_VERSION_NUMBER);
+ */
+uint32_t llmrl_version_number(void);
+
+/**
+ * The binary interface of the library that is running. It must be equal to
+ * LLMRL_ABI_VERSION.
+ */
+uint32_t llmrl_abi_version(void);
+
+/**
+ * Does nothing. Its name is the point: a program or binding that refers to it does not
+ * link with a library of another binary interface, so the mistake is found before
+ * anything runs.
+ */
+void llmrl_abi_v1(void);
+
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LLMRL_H */

@@ -1,0 +1,101 @@
+//! Manual clock
+//!
+//! A limiter keeps the machine's monotonic time, unless it is given a clock that is
+//! moved by hand. Then nothing in it happens by itself, and a test can go through an
+//! hour of waiting in a microsecond, exactly:
+//!
+//! ```c
+//! llmrl_clock *clock;
+//! llmrl_clock_new(0, &clock);
+//! llmrl_options options = {0};
+//! options.clock = clock;
+//! llmrl_limiter_new(limits, 2, &options, sizeof options, &limiter, NULL, 0);
+//! ...
+//! llmrl_clock_advance(clock, 60 * UINT64_C(1000000000));     a minute has passed
+//! ```
+//!
+//! Many limiters and buckets may share one clock. Each keeps it alive for itself, so it
+//! may be freed before them.
+
+use super::status::*;
+use super::{Magic, Object, give, guard, take_back, with, write};
+use crate::clock::ManualClock;
+use std::mem::offset_of;
+use std::time::Duration;
+
+/// A clock that is moved by hand.
+pub struct llmrl_clock {
+    magic: Magic,
+    clock: ManualClock,
+}
+
+impl Object for llmrl_clock {
+    const MAGIC: u64 = u64::from_be_bytes(*b"llmrlclk");
+    const OFFSET: usize = offset_of!(Self, magic);
+}
+
+impl llmrl_clock {
+    pub(super) fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+}
+
+/// Makes a clock that shows start_ns nanoseconds, of which only differences ever
+/// matter. Free it with llmrl_clock_free().
+///
+/// Returns LLMRL_OK or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_clock_new(start_ns: u64, out: *mut *mut llmrl_clock) -> llmrl_status {
+    guard(
+        || {
+            let clock = llmrl_clock {
+                magic: Magic::of::<llmrl_clock>(),
+                clock: ManualClock::new(start_ns),
+            };
+            // SAFETY: what C promises of the pointers it gives.
+            unsafe { give(out, clock) }
+        },
+        || (),
+    )
+}
+
+/// Moves the clock forward and wakes all whose time has come: threads in
+/// llmrl_acquire(), and tickets by their callback, on this thread, before the function
+/// returns. The clock stops at the end of 64 bits, after 584 years.
+///
+/// Returns LLMRL_OK.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_clock_advance(clock: *const llmrl_clock, ns: u64) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with(clock, |clock| {
+            clock.clock.advance(Duration::from_nanos(ns));
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Reads what the clock shows.
+///
+/// Returns LLMRL_OK or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_clock_now(clock: *const llmrl_clock, ns: *mut u64) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with(clock, |clock| {
+            if ns.is_null() {
+                return Err(LLMRL_ERR_NULL);
+            }
+            write(ns, clock.clock.now_ns());
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Gives the clock up; NULL is allowed. Limiters and buckets that have it go on with
+/// it, at the time that it shows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_clock_free(clock: *mut llmrl_clock) {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe { take_back(clock, |clock| &clock.magic) }
+}

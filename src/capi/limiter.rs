@@ -1,0 +1,478 @@
+//! Limiter
+//!
+//! Up to 8 limits that admit a request all together or not at all, and one queue of
+//! those who wait, first in, first out. Everything that is needed is allocated when the
+//! limiter is made.
+
+use super::clock::llmrl_clock;
+use super::limit::{LLMRL_IN_FLIGHT, LLMRL_TOKEN_BUCKET, llmrl_cost, llmrl_limit, read_cost};
+use super::status::*;
+use super::table::Table;
+use super::{
+    Answer, Magic, Message, Object, Plain, copy_in, copy_out, guard, live, period, read, refuse, serial,
+    wait_ns, with_limiter,
+};
+use crate::clock::Clock;
+use crate::limit::{Kind, Meter};
+use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Ticket, Wake};
+use crate::sync::Arc;
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::ptr;
+use std::time::Duration;
+
+/// Most limits of one limiter.
+pub const LLMRL_MAX_LIMITS: u32 = 8;
+
+/// A ticket and the permit it becomes. It is a number, not a pointer: nothing needs to
+/// be freed, it can be copied and kept, and using it after its end, or with another
+/// limiter, is answered with LLMRL_ERR_STALE. Never 0.
+pub type llmrl_permit = u64;
+
+/// Called when a ticket should be polled before the time that its last poll has named.
+/// It means that and nothing else: the ticket may or may not be held now, it may even
+/// have ended.
+///
+/// It is called at most once for each LLMRL_PENDING, by any thread that is in a call on
+/// the limiter or moves its clock, and perhaps before the call that answers
+/// LLMRL_PENDING has returned. No lock is held, so it may call functions of this
+/// library, also llmrl_poll() for the same ticket. It must return: no longjmp and no
+/// exception may leave it. It should be quick, because it runs in the middle of
+/// somebody's call; to set a flag or to write to a pipe is its usual work.
+pub type llmrl_wake_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, ticket: llmrl_permit)>;
+
+/// A limiter. See llmrl_limiter_new().
+pub struct llmrl_limiter {
+    magic: Magic,
+    /// Whether a permit must be kept, because its release gives a slot back.
+    pub(super) needs_permit: bool,
+    pub(super) limiter: Limiter,
+    pub(super) table: Table<Ticket, Grant>,
+}
+
+impl Object for llmrl_limiter {
+    const MAGIC: u64 = u64::from_be_bytes(*b"llmrllim");
+    const OFFSET: usize = offset_of!(Self, magic);
+}
+
+impl llmrl_limiter {
+    pub(super) fn close(&self) {
+        self.limiter.close();
+    }
+}
+
+/// What can be chosen of a limiter. May grow at the end in later versions, so its size
+/// is passed along with it; all zeros, like NULL in its place, means the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmrl_options {
+    /// Zero; this version knows no flags.
+    pub flags: u32,
+    /// How many may wait at the same time, threads and tickets together, up to 1048576;
+    /// 0 is 4096. One that has left counts until the queue has moved past it.
+    pub max_waiters: u32,
+    /// How many permits may be held at the same time, besides, up to 1048576; 0 is
+    /// 65536. Memory is reserved for all of them, and becomes resident when it is first
+    /// used.
+    pub max_permits: u32,
+    /// Zero.
+    pub reserved0: u32,
+    /// NULL for the machine's clock. The limiter keeps the clock alive for itself.
+    pub clock: *mut llmrl_clock,
+    /// Called when a ticket should be polled; NULL if tickets are not used, or are
+    /// polled anyway.
+    pub wake: llmrl_wake_fn,
+    /// Handed to wake as it is. Must stay valid until llmrl_limiter_free() has
+    /// returned.
+    pub wake_ctx: *mut c_void,
+}
+
+// SAFETY: integers and pointers, all of which may be zero; the last two are an optional function and a pointer of the same
+// size and alignment, so there is no padding.
+unsafe impl Plain for llmrl_options {}
+
+const DEFAULT_PERMITS: usize = 65536;
+const MAX_PERMITS: usize = Builder::MAX_WAITERS;
+const _: () = assert!(Builder::MAX_WAITERS + MAX_PERMITS <= super::table::MAX_ENTRIES);
+const _: () = assert!(LLMRL_MAX_LIMITS as usize == MAX_LIMITS);
+
+/// Counted since the limiter was made. May grow at the end in later versions, so its
+/// size is passed along with it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmrl_stats {
+    /// Requests admitted, at once or after waiting.
+    pub granted: u64,
+    /// Requests refused, with LLMRL_REFUSED or an error.
+    pub refused: u64,
+    /// Waiting now, or with an outcome that has not been polled.
+    pub waiting: u64,
+    /// Permits held now, if there is an in-flight limit.
+    pub in_flight: u64,
+    /// Tickets cancelled.
+    pub cancelled: u64,
+    /// Waits that ended because their timeout had passed.
+    pub timed_out: u64,
+    /// Threads woken and callbacks called.
+    pub wakes: u64,
+    /// How long all who waited and were admitted have waited, together.
+    pub wait_total_ns: u64,
+    /// The longest of these waits.
+    pub wait_max_ns: u64,
+}
+
+// SAFETY: integers of one size.
+unsafe impl Plain for llmrl_stats {}
+
+/// How one limit stands. May grow at the end in later versions, so its size is passed
+/// along with it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmrl_limit_state {
+    /// As in llmrl_limit, like the next four, with all changes since.
+    pub kind: u32,
+    /// See llmrl_limit.
+    pub meter: u32,
+    /// See llmrl_limit.
+    pub amount: u64,
+    /// See llmrl_limit; the default is spelled out.
+    pub period_ns: u64,
+    /// See llmrl_limit; the default is spelled out.
+    pub burst: u64,
+    /// What could be taken now: tokens, or permits. Negative: debt, or more held than a
+    /// resize allows.
+    pub available: i64,
+    /// For how long it is still paused.
+    pub paused_ns: u64,
+}
+
+// SAFETY: integers; the two of half size come first and fill one word together.
+unsafe impl Plain for llmrl_limit_state {}
+
+struct Callback {
+    function: unsafe extern "C" fn(*mut c_void, llmrl_permit),
+    context: *mut c_void,
+}
+
+// SAFETY: the header says that the function is called by any thread, with the context that it was given.
+unsafe impl Send for Callback {}
+// SAFETY: likewise, by several at once.
+unsafe impl Sync for Callback {}
+
+impl Wake for Callback {
+    fn wake(&self, token: u64) {
+        // SAFETY: the header says what the function must bear and that the context outlives the limiter.
+        unsafe { (self.function)(self.context, token) }
+    }
+}
+
+/// A capacity, with 0 for the default.
+fn capacity(given: u32, default: usize, max: usize, field: &str) -> Result<usize, String> {
+    match given as usize {
+        0 => Ok(default),
+        n if n <= max => Ok(n),
+        n => Err(format!("options.{field} = {n} is outside 0..={max}")),
+    }
+}
+
+/// Makes a limiter of count limits, 1 to LLMRL_MAX_LIMITS, which are referred to by
+/// their index from then on. limits may be forgotten afterwards. options may be NULL;
+/// options_size is sizeof *options.
+///
+/// If something is wrong with a limit or an option, message says what: which field,
+/// what it was, and what it may be, such as "limits[1].amount = 0 is outside
+/// 1..=1099511627775". Up to message_size bytes are written, the terminating zero
+/// always among them; 128 are enough. It may be NULL. When nothing is wrong, or nothing
+/// is to be said, it is made "".
+///
+/// The first limiter of a process on the machine's clock takes the time to measure it,
+/// normally below a millisecond.
+///
+/// - LLMRL_OK: *out is the limiter, to be freed with llmrl_limiter_free().
+/// - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS: see message.
+/// - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: limits or out. LLMRL_ERR_HANDLE:
+///   options->clock. LLMRL_ERR_MEMORY.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_new(
+    limits: *const llmrl_limit,
+    count: usize,
+    options: *const llmrl_options,
+    options_size: usize,
+    out: *mut *mut llmrl_limiter,
+    message: *mut c_char,
+    message_size: usize,
+) -> llmrl_status {
+    let message = Message {
+        buffer: message,
+        size: message_size,
+    };
+    // SAFETY: what C promises of the pointers it gives.
+    guard(|| unsafe { make(limits, count, options, options_size, out, message) }, || ())
+}
+
+/// # Safety As the header says of the function above.
+unsafe fn make(
+    limits: *const llmrl_limit,
+    count: usize,
+    options: *const llmrl_options,
+    options_size: usize,
+    out: *mut *mut llmrl_limiter,
+    message: Message,
+) -> Answer {
+    // SAFETY: passed on.
+    let explain = |status, text: &str| unsafe { message.explain(status, text) };
+    explain(LLMRL_OK, "");
+    if limits.is_null() || out.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    // SAFETY: passed on.
+    let options = unsafe { copy_in(options, options_size) }?;
+    if options.flags != 0 || options.reserved0 != 0 {
+        let text = "options.flags or options.reserved0 is not zero";
+        return Err(explain(LLMRL_ERR_FLAGS, text));
+    }
+    let range = |text: String| explain(LLMRL_ERR_RANGE, &text);
+    if !(1..=MAX_LIMITS).contains(&count) {
+        return Err(range(format!("count = {count} is outside 1..={MAX_LIMITS}")));
+    }
+    let waiters = Builder::DEFAULT_WAITERS;
+    let waiters = capacity(options.max_waiters, waiters, Builder::MAX_WAITERS, "max_waiters").map_err(range)?;
+    let permits =
+        capacity(options.max_permits, DEFAULT_PERMITS, MAX_PERMITS, "max_permits").map_err(range)?;
+
+    let mut builder = Limiter::builder().max_waiters(waiters);
+    for index in 0..count {
+        // SAFETY: `count` limits can be read, as the caller says.
+        let limit = unsafe { read(limits.add(index)) }?;
+        // SAFETY: passed on.
+        let wrong = |wrong| unsafe { message.about_limit(Some(index), wrong) };
+        builder = builder.limit(limit.to_limit().map_err(wrong)?);
+    }
+    if !options.clock.is_null() {
+        // SAFETY: a live clock, or what is checked here, as the caller says.
+        builder = builder.clock(Clock::from(unsafe { live(options.clock) }?.clock()));
+    }
+    if let Some(function) = options.wake {
+        builder = builder.wake(Arc::new(Callback {
+            function,
+            context: options.wake_ctx,
+        }));
+    }
+    let limiter = builder.build().map_err(|error| match error.limit {
+        Some(index) => range(format!("limits[{index}].{}", error.error)),
+        None => range(error.to_string()),
+    })?;
+    let object = Arc::new(llmrl_limiter {
+        magic: Magic::of::<llmrl_limiter>(),
+        needs_permit: limiter.has_in_flight(),
+        table: Table::new(waiters + permits, serial()).ok_or(LLMRL_ERR_MEMORY)?,
+        limiter,
+    });
+    // SAFETY: not null, so it can be written, as the caller says.
+    unsafe { out.write_unaligned(Arc::into_raw(object).cast_mut()) };
+    Ok(LLMRL_OK)
+}
+
+/// Ends the limiter: everyone who waits, in llmrl_acquire() or with a ticket, is told
+/// LLMRL_ERR_CLOSED, and so is everyone who comes later. Permits that are held can
+/// still be settled. Any thread, any number of times.
+///
+/// Returns LLMRL_OK.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_close(l: *const llmrl_limiter) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            l.close();
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Gives the limiter up; NULL is allowed. No other thread may be in a call on it, or
+/// make one later. To get there: close it, let the threads that waited return, then
+/// free it.
+///
+/// One mistake is forgiven, because it is common: threads that are blocked in
+/// llmrl_acquire() are woken and return LLMRL_ERR_CLOSED, and the memory goes with the
+/// last of them.
+///
+/// Permits and tickets need no farewell. Their numbers mean nothing any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_free(l: *mut llmrl_limiter) {
+    // SAFETY: what C promises of the pointers it gives.
+    let Ok(live) = (unsafe { live(l) }) else {
+        return;
+    };
+    let close = || {
+        live.close();
+        Ok(LLMRL_OK)
+    };
+    guard(close, || ());
+    live.magic.clear();
+    // SAFETY: it was live, so it came from `Arc::into_raw`; not recognised any more, it is not freed twice. Those who are
+    // blocked have counts of their own.
+    let object = unsafe { Arc::from_raw(ptr::from_ref(live)) };
+    let drop = || {
+        drop(object);
+        Ok(LLMRL_OK)
+    };
+    guard(drop, || ());
+}
+
+/// Changes the limit of that index, from now on. A token bucket gets another rate and
+/// burst, with the ranges and defaults of llmrl_limit; what is in it stays, as far as
+/// the new burst allows, and so does the part of a token that was under way. An
+/// in-flight limit gets another number of permits (period_ns and burst are 0); below
+/// what is held, it takes nothing away and admits nothing until enough has been
+/// released. Who waits is re-timed.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_INDEX or LLMRL_ERR_RANGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_retune(
+    l: *const llmrl_limiter,
+    index: u32,
+    amount: u64,
+    period_ns: u64,
+    burst: u64,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let changed = if l.is_bucket(index)? {
+                let burst = if burst == 0 { amount } else { burst };
+                l.limiter.retune(index as usize, amount, period(period_ns), burst)
+            } else if period_ns != 0 || burst != 0 {
+                return Err(LLMRL_ERR_RANGE);
+            } else {
+                l.limiter.resize(amount)
+            };
+            changed.map_err(|_| LLMRL_ERR_RANGE)?;
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Admits nothing that needs the token bucket of that index, for duration_ns from now,
+/// whatever an earlier pause said; 0 resumes. The bucket fills meanwhile. This is for a
+/// provider's "retry after".
+///
+/// Returns LLMRL_OK, or LLMRL_ERR_INDEX: no such limit, or it is in flight.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_pause(
+    l: *const llmrl_limiter,
+    index: u32,
+    duration_ns: u64,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            l.limiter
+                .pause(index as usize, Duration::from_nanos(duration_ns))
+                .map_err(|_| LLMRL_ERR_INDEX)?;
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Counts use that did not pass here: what another program used, or what a report says.
+/// Token buckets may go below zero; nothing is admitted until that is made good.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_FLAGS (a reserved field) or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_charge(
+    l: *const llmrl_limiter,
+    cost: *const llmrl_cost,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let charged = l.limiter.charge(&read_cost(cost)?);
+            charged.map_err(|refused| refuse(refused, ptr::null_mut()))?;
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
+/// never held for long. Exact when nothing is going on; otherwise the numbers are of
+/// slightly different instants.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_stats(
+    l: *const llmrl_limiter,
+    out: *mut llmrl_stats,
+    out_size: usize,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let stats = l.limiter.stats();
+            let stats = llmrl_stats {
+                granted: stats.granted,
+                refused: stats.refused,
+                waiting: stats.waiting,
+                in_flight: stats.in_flight,
+                cancelled: stats.cancelled,
+                timed_out: stats.timed_out,
+                wakes: stats.wakes,
+                wait_total_ns: wait_ns(Some(stats.wait_total)),
+                wait_max_ns: wait_ns(Some(stats.wait_max)),
+            };
+            copy_out(out, out_size, &stats)
+        })
+    }
+}
+
+/// Reads how the limit of that index stands; out_size is sizeof *out.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_INDEX, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_limit_state(
+    l: *const llmrl_limiter,
+    index: u32,
+    out: *mut llmrl_limit_state,
+    out_size: usize,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe { with_limiter(l, |l| copy_out(out, out_size, &l.state(index)?)) }
+}
+
+impl llmrl_limiter {
+    fn is_bucket(&self, index: u32) -> Result<bool, llmrl_status> {
+        Ok(self.state(index)?.kind == LLMRL_TOKEN_BUCKET)
+    }
+
+    fn state(&self, index: u32) -> Result<llmrl_limit_state, llmrl_status> {
+        let state = self.limiter.limit_state(index as usize);
+        let state = state.map_err(|_| LLMRL_ERR_INDEX)?;
+        let (available, paused_ns) = (state.available, wait_ns(Some(state.paused)));
+        Ok(match state.limit.0 {
+            Kind::TokenBucket(bucket) => llmrl_limit_state {
+                kind: LLMRL_TOKEN_BUCKET,
+                meter: match bucket.meter {
+                    Meter::Requests => super::limit::LLMRL_REQUESTS,
+                    Meter::Tokens => super::limit::LLMRL_TOKENS,
+                    Meter::Input => super::limit::LLMRL_INPUT_TOKENS,
+                    Meter::Output => super::limit::LLMRL_OUTPUT_TOKENS,
+                },
+                amount: bucket.amount,
+                period_ns: bucket.period_ns,
+                burst: bucket.burst.unwrap_or(bucket.amount),
+                available,
+                paused_ns,
+            },
+            Kind::InFlight(slots) => llmrl_limit_state {
+                kind: LLMRL_IN_FLIGHT,
+                meter: 0,
+                amount: slots,
+                period_ns: 0,
+                burst: 0,
+                available,
+                paused_ns,
+            },
+        })
+    }
+}

@@ -1,0 +1,309 @@
+//! The C functions of `include/llmrl.h`. Programs in Rust use the types at the root of the crate instead.
+//!
+//! One file per object; each is a section of the header, in the order of [`tests/header.rs`], and its module comment is
+//! the text above that section. What C is promised stands there. This file has what all of them share: objects are
+//! recognised by a magic word before a reference to them is made, structs are copied in and out without trusting their
+//! alignment or size, and no panic leaves the library.
+//!
+//! Every function takes raw pointers and is `unsafe` for the same reason, so no function repeats it: a pointer must be
+//! null or point to what the header says, for as long as the header says.
+//!
+//! [`tests/header.rs`]: https://docs.rs/crate/llmrl/latest/source/tests/header.rs
+#![allow(non_camel_case_types)]
+// The contract is the header's, once for all functions; see above.
+#![allow(clippy::missing_safety_doc)]
+
+pub mod bucket;
+pub mod clock;
+pub mod in_flight;
+pub mod limit;
+pub mod limiter;
+pub mod permits;
+pub mod status;
+mod table;
+pub mod version;
+
+use crate::error::Refused;
+use crate::sync::{Acquire, Relaxed, Release};
+use limiter::llmrl_limiter;
+use status::*;
+use std::ffi::c_char;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+// Not the facade's: this word is a guard against misuse and no part of a protocol.
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// What a call comes to; the two sides differ only in how they are reached.
+type Answer = Result<llmrl_status, llmrl_status>;
+
+/// The first thing that is looked at in an object.
+struct Magic(AtomicU64);
+
+impl Magic {
+    fn of<T: Object>() -> Self {
+        Self(AtomicU64::new(T::MAGIC))
+    }
+
+    /// From here on the object is not recognised any more.
+    fn clear(&self) {
+        self.0.store(0, Release);
+    }
+}
+
+/// Something that C has a pointer to.
+trait Object {
+    /// Unlikely to be found anywhere else.
+    const MAGIC: u64;
+    /// Where the object's [`Magic`] is.
+    const OFFSET: usize;
+}
+
+/// Makes a reference from a pointer that C gave, if there is an object of this kind behind it.
+///
+/// # Safety
+/// Null, or an address that can be read. A freed object is recognised with luck only, so this catches mistakes and
+/// permits none.
+unsafe fn live<'a, T: Object>(object: *const T) -> Result<&'a T, llmrl_status> {
+    if object.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    if !object.is_aligned() {
+        return Err(LLMRL_ERR_HANDLE);
+    }
+    // SAFETY: the caller says that the memory can be read; an atomic word is valid with any content, and the address is
+    // aligned for it because that of the object is. No reference to the whole object exists yet.
+    let magic = unsafe { &*object.byte_add(T::OFFSET).cast::<AtomicU64>() }.load(Acquire);
+    if magic != T::MAGIC {
+        return Err(LLMRL_ERR_HANDLE);
+    }
+    // SAFETY: the magic word is written when the object is made and cleared when it is freed.
+    Ok(unsafe { &*object })
+}
+
+/// Runs the body of an exported function. A panic is a defect of this library; it must not unwind into C.
+fn guard(body: impl FnOnce() -> Answer, on_panic: impl FnOnce()) -> llmrl_status {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(status) | Err(status)) => status,
+        Err(payload) => {
+            // A payload may panic when it is dropped.
+            std::mem::forget(payload);
+            let _ = catch_unwind(AssertUnwindSafe(on_panic)).map_err(std::mem::forget);
+            LLMRL_ERR_PANIC
+        }
+    }
+}
+
+/// Runs `body` on a limiter. After a panic nobody knows what state it is in, so it is closed: every later call is refused,
+/// and whoever waits is told.
+///
+/// # Safety
+/// As [`live`].
+unsafe fn with_limiter(
+    limiter: *const llmrl_limiter,
+    body: impl FnOnce(&llmrl_limiter) -> Answer,
+) -> llmrl_status {
+    // SAFETY: passed on.
+    match unsafe { live(limiter) } {
+        Ok(limiter) => guard(|| body(limiter), || limiter.close()),
+        Err(status) => status,
+    }
+}
+
+/// Runs `body` on any other object, in which a panic leaves nothing half-done.
+///
+/// # Safety
+/// As [`live`].
+unsafe fn with<T: Object>(object: *const T, body: impl FnOnce(&T) -> Answer) -> llmrl_status {
+    // SAFETY: passed on.
+    match unsafe { live(object) } {
+        Ok(object) => guard(|| body(object), || ()),
+        Err(status) => status,
+    }
+}
+
+/// Hands a new object to C.
+///
+/// # Safety
+/// `out` is null or can be written.
+unsafe fn give<T>(out: *mut *mut T, object: T) -> Answer {
+    if out.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    // SAFETY: not null, so it can be written, as the caller says.
+    unsafe { out.write_unaligned(Box::into_raw(Box::new(object))) };
+    Ok(LLMRL_OK)
+}
+
+/// Takes an object back that [`give`] gave, and drops it. What is not one is left alone.
+///
+/// # Safety
+/// As [`live`]; the object is not used by anybody else, now or later.
+unsafe fn take_back<T: Object>(object: *mut T, magic: impl FnOnce(&T) -> &Magic) {
+    // SAFETY: passed on.
+    if let Ok(live) = unsafe { live(object) } {
+        magic(live).clear();
+        // SAFETY: it was live, so it came from `give`, and it can be freed only once, as it is not recognised any more.
+        let object = unsafe { Box::from_raw(object) };
+        guard(
+            || {
+                drop(object);
+                Ok(LLMRL_OK)
+            },
+            || (),
+        );
+    }
+}
+
+/// Reads what a pointer points to, aligned or not.
+///
+/// # Safety
+/// Null, or points to a `T`.
+unsafe fn read<T: Copy>(from: *const T) -> Result<T, llmrl_status> {
+    if from.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    // SAFETY: not null, so it points to a T, as the caller says.
+    Ok(unsafe { from.read_unaligned() })
+}
+
+/// Writes where a pointer points to, aligned or not, unless it is null.
+///
+/// # Safety
+/// Null, or points to writable memory of the size of a `T`.
+unsafe fn write<T: Copy>(to: *mut T, value: T) {
+    if !to.is_null() {
+        // SAFETY: not null, so it can be written, as the caller says.
+        unsafe { to.write_unaligned(value) }
+    }
+}
+
+/// No struct of this library will ever be as large; larger means that something else was passed.
+const MAX_STRUCT: usize = 4096;
+
+/// Plain integers and pointers: any bytes are a valid value, zeros among them, and there is no padding.
+///
+/// # Safety
+/// As said.
+unsafe trait Plain: Copy {}
+
+/// Copies in a struct that may grow from version to version. A caller's shorter one lacks fields, which are then zero; a
+/// longer one has fields of which this version knows nothing, which only zero can be safely ignored in.
+///
+/// # Safety
+/// `from` is null or points to `size` readable bytes.
+unsafe fn copy_in<T: Plain>(from: *const T, size: usize) -> Result<T, llmrl_status> {
+    // SAFETY: Plain says that zeros are a value.
+    let mut value = unsafe { std::mem::zeroed::<T>() };
+    if from.is_null() {
+        return Ok(value);
+    }
+    if size == 0 || size > MAX_STRUCT {
+        return Err(LLMRL_ERR_SIZE);
+    }
+    let known = size.min(size_of::<T>());
+    // SAFETY: `size` bytes can be read, as the caller says, and the tail ends with them.
+    let tail = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
+    if tail.iter().any(|&byte| byte != 0) {
+        return Err(LLMRL_ERR_SIZE);
+    }
+    // SAFETY: `known` bytes are within both, and any bytes are a T, as Plain says.
+    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), (&raw mut value).cast(), known) };
+    Ok(value)
+}
+
+/// Copies out a struct that may grow: a caller's shorter one gets the fields that it has, the rest of a longer one is zeroed.
+///
+/// # Safety
+/// `to` is null or points to `size` writable bytes.
+unsafe fn copy_out<T: Plain>(to: *mut T, size: usize, value: &T) -> Answer {
+    if to.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    if size == 0 || size > MAX_STRUCT {
+        return Err(LLMRL_ERR_SIZE);
+    }
+    let known = size.min(size_of::<T>());
+    let to = to.cast::<u8>();
+    // SAFETY: both ranges lie within the `size` bytes that can be written, as the caller says.
+    unsafe {
+        ptr::copy_nonoverlapping(ptr::from_ref(value).cast::<u8>(), to, known);
+        to.add(known).write_bytes(0, size - known);
+    }
+    Ok(LLMRL_OK)
+}
+
+/// Where an explanation goes: a buffer of the caller's, which may be missing or too small.
+#[derive(Clone, Copy)]
+struct Message {
+    buffer: *mut c_char,
+    size: usize,
+}
+
+impl Message {
+    /// Writes as much as there is room for, always with the terminating zero. Hands the status through.
+    ///
+    /// # Safety
+    /// The buffer is null or has `size` writable bytes.
+    unsafe fn explain(self, status: llmrl_status, text: impl fmt::Display) -> llmrl_status {
+        if self.buffer.is_null() || self.size == 0 {
+            return status;
+        }
+        let text = text.to_string();
+        let mut len = text.len().min(self.size - 1);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        // SAFETY: `len + 1` bytes are within the buffer, which can be written, as the caller says.
+        unsafe {
+            ptr::copy_nonoverlapping(text.as_ptr(), self.buffer.cast(), len);
+            self.buffer.add(len).write(0);
+        }
+        status
+    }
+}
+
+/// Nanoseconds for C; `None` is for ever, which no known time is mistaken for.
+fn wait_ns(wait: Option<Duration>) -> u64 {
+    wait.map_or(LLMRL_FOREVER, |wait| {
+        u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).min(LLMRL_FOREVER - 1)
+    })
+}
+
+fn timeout(ns: u64) -> Option<Duration> {
+    (ns != LLMRL_FOREVER).then(|| Duration::from_nanos(ns))
+}
+
+/// The period of a limit: zero stands for the usual one.
+fn period(ns: u64) -> Duration {
+    Duration::from_nanos(if ns == 0 { 60_000_000_000 } else { ns })
+}
+
+/// The status of a refusal; of one that passes with time, also when.
+///
+/// # Safety
+/// As [`write`].
+unsafe fn refuse(refused: Refused, wait: *mut u64) -> llmrl_status {
+    match refused {
+        Refused::NotNow { wait: time } => {
+            // SAFETY: passed on.
+            unsafe { write(wait, wait_ns(time)) };
+            LLMRL_REFUSED
+        }
+        Refused::Never { .. } => LLMRL_ERR_NEVER,
+        Refused::Full => LLMRL_ERR_FULL,
+        Refused::Deadline => LLMRL_ERR_DEADLINE,
+        Refused::Closed => LLMRL_ERR_CLOSED,
+        Refused::Cost(_) => LLMRL_ERR_COST,
+    }
+}
+
+/// A number that differs between the limiters of a process.
+fn serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

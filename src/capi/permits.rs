@@ -1,0 +1,362 @@
+//! Requests
+//!
+//! A request asks with its estimated cost. Admitted, it is a permit; waiting, it is a
+//! ticket, which becomes the permit without changing its number. A permit ends once, by
+//! one of
+//!
+//! ```text
+//! llmrl_settle     what was really used replaces the estimate; the answer has told
+//! llmrl_release    the estimate stands; it was sent, and nobody knows what it used
+//! llmrl_cancel     everything is given back; it was never sent
+//! ```
+//!
+//! and each of them frees its place in flight. A permit that is never ended costs its
+//! estimate, its place in flight for ever, and one of max_permits.
+//!
+//! Three ways to ask, all in one order: llmrl_try_acquire() now or not at all,
+//! llmrl_acquire() with a thread that blocks, llmrl_enqueue() and llmrl_poll() for
+//! event loops. Whoever comes first is served first, and nobody passes the queue.
+
+use super::limit::{llmrl_cost, read_cost};
+use super::limiter::{llmrl_limiter, llmrl_permit};
+use super::status::*;
+use super::table::{Claim, Claimed, Unclaimed};
+use super::{guard, live, refuse, timeout, wait_ns, with_limiter, write};
+use crate::limiter::{Grant, Limiter, Step, Ticket};
+use crate::sync::Arc;
+use std::ptr;
+
+impl llmrl_limiter {
+    /// A place for a permit, if the caller wants one.
+    #[inline(always)]
+    fn insert(&self, wanted: bool) -> Result<Option<Claim<'_, Ticket, Grant>>, llmrl_status> {
+        if wanted {
+            self.table.insert().map(Some).ok_or(LLMRL_ERR_FULL)
+        } else if self.needs_permit {
+            Err(LLMRL_ERR_NULL)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The permit of that number, taken out of the table.
+    #[inline(always)]
+    fn held(&self, permit: llmrl_permit) -> Result<(Claim<'_, Ticket, Grant>, Grant), llmrl_status> {
+        Ok(self.table.claim_held(permit)?)
+    }
+}
+
+impl From<Unclaimed> for llmrl_status {
+    fn from(why: Unclaimed) -> Self {
+        match why {
+            Unclaimed::Stale => LLMRL_ERR_STALE,
+            Unclaimed::Busy => LLMRL_ERR_BUSY,
+        }
+    }
+}
+
+/// Asks now.
+///
+/// permit may be NULL if the limiter has no in-flight limit: then nothing is kept, and
+/// the estimate stands. This is the cheapest way to ask, and llmrl_limiter_charge() can
+/// correct it upwards.
+///
+/// - LLMRL_OK: admitted, and *permit is held.
+/// - LLMRL_REFUSED: not now. *wait_ns, if wait_ns is not NULL, is the time after which
+///   the same request is admitted, absent others, and a nanosecond before which it is
+///   not; or LLMRL_FOREVER, if it takes somebody's release.
+/// - LLMRL_ERR_NEVER, LLMRL_ERR_CLOSED, LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS
+///   (a reserved field), and LLMRL_ERR_FULL if max_permits are held.
+///
+/// Cost: one reading of the clock, one atomic exchange for each token bucket that the
+/// request touches, one for the limiter, and one for the permit. Never a lock, an
+/// allocation or a system call, except to wake somebody whose turn has come.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_try_acquire(
+    l: *const llmrl_limiter,
+    cost: *const llmrl_cost,
+    permit: *mut llmrl_permit,
+    wait_ns: *mut u64,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let cost = read_cost(cost)?;
+            let claim = l.insert(!permit.is_null())?;
+            match l.limiter.admit(&cost) {
+                Ok(grant) => {
+                    keep(claim, grant, permit);
+                    Ok(LLMRL_OK)
+                }
+                Err(refused) => Err(refuse(refused, wait_ns)),
+            }
+        })
+    }
+}
+
+/// Leaves a permit in its place and tells C the number.
+///
+/// # Safety As [`write`].
+#[inline(always)]
+unsafe fn keep(claim: Option<Claim<'_, Ticket, Grant>>, grant: Grant, permit: *mut llmrl_permit) {
+    if let Some(claim) = claim {
+        let number = claim.number();
+        claim.hold(grant);
+        // SAFETY: passed on.
+        unsafe { write(permit, number) };
+    }
+}
+
+/// Asks, and blocks the thread until its turn comes, for timeout_ns at most.
+/// LLMRL_FOREVER waits without end; with 0 nothing waits. permit is as in
+/// llmrl_try_acquire().
+///
+/// - LLMRL_OK: admitted, and *permit is held.
+/// - LLMRL_ERR_DEADLINE: the timeout has passed; or the turn is known to come later
+///   than that, which is told at once.
+/// - LLMRL_ERR_CLOSED: the limiter is closed, perhaps while the thread waited.
+/// - LLMRL_ERR_NEVER: too much for one of the limits, perhaps since a retune while it
+///   waited.
+/// - LLMRL_ERR_FULL: max_waiters wait. LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS
+///   as in llmrl_try_acquire().
+///
+/// A thread that waits costs no processor time. It sleeps until its own turn is due,
+/// and is woken only if that comes earlier.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_acquire(
+    l: *const llmrl_limiter,
+    cost: *const llmrl_cost,
+    timeout_ns: u64,
+    permit: *mut llmrl_permit,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    if let Err(status) = unsafe { live(l) } {
+        return status;
+    }
+    // A count of its own, so that the limiter is still there when a thread wakes up in the middle of its being freed.
+    // SAFETY: it is live, so it came from `Arc::into_raw` and has a count, of which nothing is taken here.
+    let l = unsafe {
+        Arc::increment_strong_count(l);
+        Arc::from_raw(l)
+    };
+    guard(
+        || {
+            // SAFETY: what C promises of the pointers it gives.
+            unsafe {
+                let cost = read_cost(cost)?;
+                let claim = l.insert(!permit.is_null())?;
+                match l.limiter.block(&cost, timeout(timeout_ns)) {
+                    Ok(grant) => {
+                        keep(claim, grant, permit);
+                        Ok(LLMRL_OK)
+                    }
+                    Err(refused) => Err(refuse(refused, ptr::null_mut())),
+                }
+            }
+        },
+        || l.close(),
+    )
+}
+
+/// Asks, and joins the queue if it is not yet the request's turn. Never blocks.
+///
+/// - LLMRL_OK: admitted at once, and *ticket is a permit that is held.
+/// - LLMRL_PENDING: *ticket waits. Poll it when *wait_ns have passed (wait_ns may be
+///   NULL; LLMRL_FOREVER means that time alone brings nothing), or when the wake
+///   callback is called with it, whichever is first. That may be before this function
+///   returns, and then even the ticket's number is news to the caller; the callback has
+///   it.
+/// - LLMRL_ERR_DEADLINE: its turn is known to come later than timeout_ns. Other errors
+///   as in llmrl_acquire().
+///
+/// A ticket that is not polled is granted in its turn all the same and delays nobody,
+/// but what it asked for is then taken. End it with llmrl_cancel() when nobody waits
+/// for it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_enqueue(
+    l: *const llmrl_limiter,
+    cost: *const llmrl_cost,
+    timeout_ns: u64,
+    ticket: *mut llmrl_permit,
+    wait_ns: *mut u64,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let cost = read_cost(cost)?;
+            if ticket.is_null() {
+                return Err(LLMRL_ERR_NULL);
+            }
+            let claim = l.table.insert().ok_or(LLMRL_ERR_FULL)?;
+            let number = claim.number();
+            let place = l.limiter.enqueue(&cost, timeout(timeout_ns), number);
+            let place = place.map_err(|refused| refuse(refused, ptr::null_mut()))?;
+            let (status, wait) = progress(&l.limiter, claim, place);
+            if status >= 0 {
+                write(ticket, number);
+                tell(status, wait, wait_ns);
+            }
+            Ok(status)
+        })
+    }
+}
+
+/// Looks how a ticket stands, and moves the queue along.
+///
+/// - LLMRL_OK: it is a permit and held; also when that is no news.
+/// - LLMRL_PENDING: as in llmrl_enqueue(), with another *wait_ns.
+/// - LLMRL_ERR_DEADLINE, LLMRL_ERR_CLOSED, LLMRL_ERR_NEVER: it has ended, for the
+///   reason given in llmrl_acquire().
+/// - LLMRL_ERR_STALE: it had ended before.
+/// - LLMRL_ERR_BUSY: another thread polls it, and will be told what this call would have
+///   been.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_poll(
+    l: *const llmrl_limiter,
+    ticket: llmrl_permit,
+    wait_ns: *mut u64,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            if l.table.is_held(ticket) {
+                return Ok(LLMRL_OK);
+            }
+            match l.table.claim(ticket, true)? {
+                Claimed::Held(claim, grant) => {
+                    claim.hold(grant);
+                    Ok(LLMRL_OK)
+                }
+                Claimed::Waiting(claim, place) => {
+                    let (status, wait) = progress(&l.limiter, claim, place);
+                    tell(status, wait, wait_ns);
+                    Ok(status)
+                }
+            }
+        })
+    }
+}
+
+/// # Safety As [`write`].
+unsafe fn tell(status: llmrl_status, wait: u64, wait_ns: *mut u64) {
+    if status == LLMRL_PENDING {
+        // SAFETY: passed on.
+        unsafe { write(wait_ns, wait) };
+    }
+}
+
+/// Polls a ticket that is claimed and leaves behind what it has become; when it waits,
+/// also for how long.
+fn progress(
+    limiter: &Limiter,
+    mut claim: Claim<'_, Ticket, Grant>,
+    mut ticket: Ticket,
+) -> (llmrl_status, u64) {
+    loop {
+        let status = match limiter.advance_ticket(&mut ticket) {
+            Step::Held(grant) => {
+                claim.hold(grant);
+                LLMRL_OK
+            }
+            Step::Pending { wait } => match claim.wait(ticket) {
+                Ok(()) => return (LLMRL_PENDING, wait_ns(wait)),
+                // It was woken before it could be found in the table.
+                Err(again) => {
+                    (claim, ticket) = again;
+                    continue;
+                }
+            },
+            Step::TimedOut => LLMRL_ERR_DEADLINE,
+            Step::Never(_) => LLMRL_ERR_NEVER,
+            Step::Closed => LLMRL_ERR_CLOSED,
+            Step::Spent => LLMRL_ERR_STALE,
+        };
+        return (status, 0);
+    }
+}
+
+/// Replaces the estimate of a permit, which stays held: by what was used at least,
+/// while an answer streams in, or by a better guess. What it costs less is given back
+/// at once; what it costs more is charged, below zero if need be.
+///
+/// Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+/// LLMRL_ERR_NULL: nothing has changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_adjust(
+    l: *const llmrl_limiter,
+    permit: llmrl_permit,
+    so_far: *const llmrl_cost,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let cost = read_cost(so_far)?;
+            let (claim, mut grant) = l.held(permit)?;
+            let adjusted = l.limiter.adjust_grant(&mut grant, &cost);
+            claim.hold(grant);
+            adjusted.map_err(|refused| refuse(refused, ptr::null_mut()))?;
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Ends a permit: what was really used replaces the estimate, and its place in flight
+/// is free.
+///
+/// Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+/// LLMRL_ERR_NULL: it is still held.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_settle(
+    l: *const llmrl_limiter,
+    permit: llmrl_permit,
+    actual: *const llmrl_cost,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let cost = read_cost(actual)?;
+            let (claim, grant) = l.held(permit)?;
+            match l.limiter.settle_grant(grant, &cost) {
+                Ok(()) => Ok(LLMRL_OK),
+                Err(refused) => {
+                    claim.hold(grant);
+                    Err(refuse(refused, ptr::null_mut()))
+                }
+            }
+        })
+    }
+}
+
+/// Ends a permit: the estimate stands, and its place in flight is free.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_STALE or LLMRL_ERR_BUSY.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_release(l: *const llmrl_limiter, permit: llmrl_permit) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let (_ended, grant) = l.held(permit)?;
+            l.limiter.release_grant(grant);
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// Ends a permit or a ticket, whatever it is at this moment, and gives everything back.
+/// A ticket leaves the queue.
+///
+/// Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
+/// cancel again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_cancel(l: *const llmrl_limiter, permit: llmrl_permit) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            match l.table.claim(permit, false)? {
+                Claimed::Held(_ended, grant) => l.limiter.cancel_grant(grant),
+                Claimed::Waiting(_ended, ticket) => l.limiter.leave(ticket),
+            }
+            Ok(LLMRL_OK)
+        })
+    }
+}

@@ -1,0 +1,491 @@
+//! The numbers that C holds instead of pointers: one entry per ticket or permit, allocated once.
+//!
+//! A number names an entry and one *use* of that entry, so a number that has ended, that belongs to another limiter, or
+//! that was made up is told apart from a live one before anything behind it is touched:
+//!
+//! ```text
+//! number     63                    21 20        0
+//!           | generation: 43         | index: 21 |        generation = (base + uses) mod 2^43, never 0
+//!
+//! word       63      46 45        3 2          0
+//!           | 0: 18    | uses: 43  | phase: 3   |
+//! ```
+//!
+//! *Uses* counts how often the entry was given back. It returns to an old value after 2^43 uses of one entry: two and a half
+//! days of doing nothing but acquire and settle on it at 25 ns each, with the stale number presented at just the right one
+//! of those uses. *Base* is the limiter's tag: limiters start at multiples of the golden ratio, which keeps any thousand
+//! of them at least 2^31 uses of one entry apart.
+//!
+//! ```text
+//!         insert               hold                      claim
+//!  Free ----------> Busy -----------------> Held  ----------------------> Busy ...
+//!    ^               |  \ wait             Waiting ----------------------> Busy ...
+//!    |   drop        |   `-----------------^
+//!    `---------------+-- Missed: a poll came while Busy; `wait` fails and the owner polls again in its place
+//! ```
+//!
+//! Whoever moves an entry to Busy owns its content until it moves it on, so content needs no lock, and of two calls with
+//! the same number one is told that the other is at it. Acquire on the way in and Release on the way out order the content.
+//!
+//! Free entries form a chain that is a mere hint: its links are plain loads and stores, and two threads at once may
+//! lose a part of it. Ownership is decided by the compare-exchange on the entry's own word, and what the chain lost is
+//! found again by looking at used entries in turn before a fresh one is touched. So one exchange takes an entry and one
+//! store gives it back, and memory that was never needed is never resident.
+
+use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release};
+use crossbeam_utils::CachePadded;
+use std::mem::{ManuallyDrop, MaybeUninit};
+
+/// Entries that one table can have.
+pub(super) const MAX_ENTRIES: usize = 1 << INDEX_BITS;
+
+const INDEX_BITS: u32 = 21;
+const COUNT_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
+const PHASE_BITS: u32 = 3;
+
+const FREE: u64 = 0;
+const BUSY: u64 = 1;
+const MISSED: u64 = 2;
+const WAITING: u64 = 3;
+const HELD: u64 = 4;
+
+fn word(uses: u64, phase: u64) -> u64 {
+    uses << PHASE_BITS | phase
+}
+
+/// Used entries that are looked at for one that fell off the chain, before a fresh one is taken.
+const PROBES: usize = 8;
+
+union Content<W, H> {
+    waiting: ManuallyDrop<W>,
+    held: ManuallyDrop<H>,
+}
+
+#[repr(align(64))]
+struct Entry<W, H> {
+    word: AtomicU64,
+    /// Index + 1 of the entry that was freed before this one; 0 ends the chain.
+    next: AtomicU32,
+    content: cell::Cell<MaybeUninit<Content<W, H>>>,
+}
+
+/// Why a number cannot be worked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unclaimed {
+    /// It names nothing, not any more or not here.
+    Stale,
+    /// Another call with the same number is under way.
+    Busy,
+}
+
+/// What a number stands for; the claim on it comes with what was stored.
+pub(super) enum Claimed<'a, W, H> {
+    Waiting(Claim<'a, W, H>, W),
+    Held(Claim<'a, W, H>, H),
+}
+
+/// See the [module](self).
+pub(super) struct Table<W, H> {
+    entries: memory::Entries<W, H>,
+    base: u64,
+    /// Head of the chain of free entries.
+    chain: CachePadded<AtomicU32>,
+    /// Entries from here on were never used.
+    fresh: AtomicU32,
+    cursor: AtomicU32,
+}
+
+// SAFETY: content is reached only by the thread that moved the entry to Busy, as the module explains; it passes from
+// thread to thread, which is what Send allows.
+unsafe impl<W: Send, H: Send> Sync for Table<W, H> {}
+
+impl<W, H> Table<W, H> {
+    /// A table of `capacity` entries, or nothing if there is no memory for it. `serial` numbers the limiters of the process.
+    pub(super) fn new(capacity: usize, serial: u64) -> Option<Self> {
+        assert!((1..=MAX_ENTRIES).contains(&capacity));
+        Some(Self {
+            entries: memory::Entries::new(capacity)?,
+            base: (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> INDEX_BITS).max(1),
+            chain: CachePadded::new(AtomicU32::new(0)),
+            fresh: AtomicU32::new(0),
+            cursor: AtomicU32::new(0),
+        })
+    }
+
+    fn number(&self, index: u32, uses: u64) -> u64 {
+        (self.base.wrapping_add(uses) & COUNT_MASK) << INDEX_BITS | u64::from(index)
+    }
+
+    /// Takes a free entry. A full table is known only after a look at every entry.
+    #[inline]
+    pub(super) fn insert(&self) -> Option<Claim<'_, W, H>> {
+        let first = self.chain.load(Relaxed);
+        if first != 0
+            && let Some(claim) = self.take(first - 1)
+        {
+            let next = self.entries[first as usize - 1].next.load(Relaxed);
+            self.chain.store(next, Relaxed);
+            return Some(claim);
+        }
+        self.search(first)
+    }
+
+    #[cold]
+    fn search(&self, first: u32) -> Option<Claim<'_, W, H>> {
+        if first != 0 {
+            // A chain that begins with an entry in use leads nowhere. If its taker is about to move it on, it still will.
+            let _ = self.chain.compare_exchange(first, 0, Relaxed, Relaxed);
+        }
+        let len = self.entries.len();
+        let fresh = (self.fresh.load(Relaxed) as usize).min(len);
+        if fresh < len {
+            return self.look(PROBES, fresh).or_else(|| {
+                let index = self.fresh.fetch_add(1, Relaxed);
+                ((index as usize) < len)
+                    .then(|| self.take(index))
+                    .flatten()
+                    .or_else(|| self.look(len, len))
+            });
+        }
+        self.look(len, len)
+    }
+
+    /// Tries up to `tries` of the first `among` entries, going on where the last search ended.
+    fn look(&self, tries: usize, among: usize) -> Option<Claim<'_, W, H>> {
+        let tries = tries.min(among);
+        let start = self.cursor.load(Relaxed) as usize;
+        (0..tries).find_map(|step| {
+            let index = ((start + step) % among) as u32;
+            let claim = self.take(index);
+            if claim.is_some() || step + 1 == tries {
+                self.cursor.store((index + 1) % among as u32, Relaxed);
+            }
+            claim
+        })
+    }
+
+    #[inline]
+    fn take(&self, index: u32) -> Option<Claim<'_, W, H>> {
+        let state = &self.entries[index as usize].word;
+        let seen = state.load(Relaxed);
+        let uses = seen >> PHASE_BITS;
+        if seen != word(uses, FREE) {
+            return None;
+        }
+        state
+            .compare_exchange(seen, word(uses, BUSY), Acquire, Relaxed)
+            .ok()?;
+        Some(Claim {
+            table: self,
+            index,
+            uses,
+        })
+    }
+
+    /// The entry of `number` and how often it had been used when the number was given out.
+    #[inline]
+    fn locate(&self, number: u64) -> Result<(u32, u64), Unclaimed> {
+        let index = (number & (MAX_ENTRIES as u64 - 1)) as u32;
+        if index as usize >= self.entries.len() {
+            return Err(Unclaimed::Stale);
+        }
+        let generation = number >> INDEX_BITS;
+        Ok((index, generation.wrapping_sub(self.base) & COUNT_MASK))
+    }
+
+    /// Whether `number` is held, without claiming it.
+    pub(super) fn is_held(&self, number: u64) -> bool {
+        self.locate(number).is_ok_and(|(index, uses)| {
+            self.entries[index as usize].word.load(Relaxed) == word(uses, HELD)
+        })
+    }
+
+    /// Takes the entry of a permit. What is no permit, or not yet, is stale.
+    #[inline]
+    pub(super) fn claim_held(&self, number: u64) -> Result<(Claim<'_, W, H>, H), Unclaimed> {
+        let (claim, _) = self.seize(number, true, false)?;
+        // SAFETY: only Held was accepted.
+        let permit = unsafe { claim.permit() };
+        Ok((claim, permit))
+    }
+
+    /// Takes the entry of `number`, whatever is in it. With `note`, a call that comes second leaves word of that, and the
+    /// first one does the second one's work before it answers.
+    pub(super) fn claim(&self, number: u64, note: bool) -> Result<Claimed<'_, W, H>, Unclaimed> {
+        let (claim, phase) = self.seize(number, false, note)?;
+        Ok(if phase == HELD {
+            // SAFETY: it was Held.
+            let permit = unsafe { claim.permit() };
+            Claimed::Held(claim, permit)
+        } else {
+            // SAFETY: it was Waiting.
+            let ticket = unsafe { claim.ticket() };
+            Claimed::Waiting(claim, ticket)
+        })
+    }
+
+    /// Moves an entry to Busy and says which phase it was in, Held or Waiting.
+    #[inline]
+    fn seize(
+        &self,
+        number: u64,
+        held_only: bool,
+        note: bool,
+    ) -> Result<(Claim<'_, W, H>, u64), Unclaimed> {
+        let (index, uses) = self.locate(number)?;
+        let state = &self.entries[index as usize].word;
+        let mut seen = state.load(Relaxed);
+        loop {
+            if seen >> PHASE_BITS != uses {
+                return Err(Unclaimed::Stale);
+            }
+            let phase = seen & ((1 << PHASE_BITS) - 1);
+            let to = match phase {
+                HELD => BUSY,
+                WAITING if !held_only => BUSY,
+                WAITING | FREE => return Err(Unclaimed::Stale),
+                BUSY if note => MISSED,
+                _ => return Err(Unclaimed::Busy),
+            };
+            // Release as well: what the caller of a noted call did before it must be seen by the call that stands in for it.
+            match state.compare_exchange(seen, word(uses, to), AcqRel, Relaxed) {
+                Ok(_) if to == MISSED => return Err(Unclaimed::Busy),
+                Ok(_) => {
+                    let claim = Claim {
+                        table: self,
+                        index,
+                        uses,
+                    };
+                    return Ok((claim, phase));
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn free(&self, index: u32, uses: u64) {
+        let mut uses = (uses + 1) & COUNT_MASK;
+        if self.base.wrapping_add(uses) & COUNT_MASK == 0 {
+            uses = (uses + 1) & COUNT_MASK;
+        }
+        let entry = &self.entries[index as usize];
+        entry.next.store(self.chain.load(Relaxed), Relaxed);
+        entry.word.store(word(uses, FREE), Release);
+        self.chain.store(index + 1, Relaxed);
+    }
+}
+
+impl<W, H> Drop for Table<W, H> {
+    fn drop(&mut self) {
+        // Entries are freed by their claims; what is still stored is plain data of the limiter that goes with this table.
+        const {
+            assert!(!std::mem::needs_drop::<W>() && !std::mem::needs_drop::<H>());
+        }
+    }
+}
+
+/// An entry that is this call's alone. Dropped, it is free again and its number stale.
+pub(super) struct Claim<'a, W, H> {
+    table: &'a Table<W, H>,
+    index: u32,
+    uses: u64,
+}
+
+impl<W, H> Claim<'_, W, H> {
+    #[inline]
+    pub(super) fn number(&self) -> u64 {
+        self.table.number(self.index, self.uses)
+    }
+
+    fn entry(&self) -> &Entry<W, H> {
+        &self.table.entries[self.index as usize]
+    }
+
+    /// Leaves a permit in the entry.
+    #[inline]
+    pub(super) fn hold(self, permit: H) {
+        // SAFETY: the entry is Busy by this claim.
+        unsafe {
+            self.entry().content.with(|c| {
+                (*c).write(Content {
+                    held: ManuallyDrop::new(permit),
+                })
+            });
+        }
+        // A noted poll needs no other answer: this call reports that the permit is held.
+        self.entry().word.store(word(self.uses, HELD), Release);
+        std::mem::forget(self);
+    }
+
+    /// Leaves a ticket in the entry, unless a poll came in the meantime: then it gives everything back, to poll once more.
+    pub(super) fn wait(self, ticket: W) -> Result<(), (Self, W)> {
+        let (busy, missed) = (word(self.uses, BUSY), word(self.uses, MISSED));
+        // SAFETY: the entry is Busy by this claim.
+        unsafe {
+            self.entry().content.with(|c| {
+                (*c).write(Content {
+                    waiting: ManuallyDrop::new(ticket),
+                })
+            });
+        }
+        let waiting = word(self.uses, WAITING);
+        let state = &self.entry().word;
+        if state.compare_exchange(busy, waiting, AcqRel, Acquire).is_ok() {
+            std::mem::forget(self);
+            return Ok(());
+        }
+        // Only the owner leaves Missed, so this exchange cannot fail; it takes over what the noted call had seen.
+        let _ = state.compare_exchange(missed, busy, AcqRel, Acquire);
+        // SAFETY: the ticket was written above.
+        let ticket = unsafe { self.ticket() };
+        Err((self, ticket))
+    }
+
+    /// Moves the permit out.
+    ///
+    /// # Safety
+    /// `hold` was the last to write here, and the permit is moved out once.
+    #[inline]
+    unsafe fn permit(&self) -> H {
+        // SAFETY: the entry is Busy by this claim, and the caller answers for what is in it.
+        let permit = unsafe { self.entry().content.with(|c| (*c).assume_init_read().held) };
+        ManuallyDrop::into_inner(permit)
+    }
+
+    /// Moves the ticket out.
+    ///
+    /// # Safety
+    /// `wait` was the last to write here, and the ticket is moved out once.
+    unsafe fn ticket(&self) -> W {
+        // SAFETY: the entry is Busy by this claim, and the caller answers for what is in it.
+        let ticket = unsafe { self.entry().content.with(|c| (*c).assume_init_read().waiting) };
+        ManuallyDrop::into_inner(ticket)
+    }
+}
+
+impl<W, H> Drop for Claim<'_, W, H> {
+    #[inline]
+    fn drop(&mut self) {
+        self.table.free(self.index, self.uses);
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod memory {
+    use super::Entry;
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::ptr::NonNull;
+
+    /// Entries of zeros: free, never used, and not resident before they are.
+    ///
+    /// Asking for memory that is aligned to a cache line would make the allocator write the zeros itself, and all of
+    /// the table resident; so it is asked for one entry more, and the entries begin at the first line.
+    pub(super) struct Entries<W, H> {
+        first: NonNull<Entry<W, H>>,
+        len: usize,
+        memory: NonNull<u8>,
+        layout: Layout,
+    }
+
+    impl<W, H> Entries<W, H> {
+        pub(super) fn new(len: usize) -> Option<Self> {
+            let entries = Layout::array::<Entry<W, H>>(len + 1).ok()?;
+            let layout = Layout::from_size_align(entries.size(), align_of::<u64>()).ok()?;
+            // SAFETY: the layout has a size, because an entry has.
+            let memory = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+            let shift = memory.align_offset(align_of::<Entry<W, H>>());
+            // SAFETY: the shift is less than one entry, and one more than `len` was allocated.
+            let first = unsafe { memory.add(shift) }.cast();
+            Some(Self {
+                first,
+                len,
+                memory,
+                layout,
+            })
+        }
+    }
+
+    impl<W, H> std::ops::Deref for Entries<W, H> {
+        type Target = [Entry<W, H>];
+
+        #[inline(always)]
+        fn deref(&self) -> &[Entry<W, H>] {
+            // SAFETY: `len` entries from `first` on lie in the allocation, aligned, and zeros are a valid Entry: atomics
+            // of 0, and content that need not be initialised.
+            unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+        }
+    }
+
+    impl<W, H> Drop for Entries<W, H> {
+        fn drop(&mut self) {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(self.memory.as_ptr(), self.layout) }
+        }
+    }
+
+    // SAFETY: it owns its entries as a boxed slice would.
+    unsafe impl<W: Send, H: Send> Send for Entries<W, H> {}
+}
+
+#[cfg(any(loom, shuttle))]
+mod memory {
+    use super::{AtomicU32, AtomicU64, Entry, MaybeUninit, cell};
+
+    pub(super) struct Entries<W, H>(Box<[Entry<W, H>]>);
+
+    impl<W, H> Entries<W, H> {
+        pub(super) fn new(len: usize) -> Option<Self> {
+            let entry = |_| Entry {
+                word: AtomicU64::new(0),
+                next: AtomicU32::new(0),
+                content: cell::Cell::new(MaybeUninit::uninit()),
+            };
+            Some(Self((0..len).map(entry).collect()))
+        }
+    }
+
+    impl<W, H> std::ops::Deref for Entries<W, H> {
+        type Target = [Entry<W, H>];
+
+        fn deref(&self) -> &[Entry<W, H>] {
+            &self.0
+        }
+    }
+}
+
+/// A cell whose uses loom can see.
+mod cell {
+    #[cfg(loom)]
+    use loom::cell::UnsafeCell;
+    #[cfg(not(loom))]
+    use std::cell::UnsafeCell;
+
+    #[repr(transparent)]
+    pub(super) struct Cell<T>(UnsafeCell<T>);
+
+    impl<T> Cell<T> {
+        #[cfg(any(loom, shuttle))]
+        pub(super) fn new(value: T) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+
+        /// # Safety
+        /// Nobody else may be in here at the same time. The pointer is valid during the call.
+        #[inline(always)]
+        pub(super) unsafe fn with<R>(&self, body: impl FnOnce(*mut T) -> R) -> R {
+            #[cfg(loom)]
+            {
+                self.0.with_mut(body)
+            }
+            #[cfg(not(loom))]
+            {
+                body(self.0.get())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
