@@ -35,22 +35,16 @@ class Cost(ctypes.Structure):
     ]
 
 
+STATS = ("granted", "refused", "waiting", "in_flight", "cancelled", "timed_out", "wakes", "wait_total_ns", "wait_max_ns")
+LIMIT_STATE = ("kind", "meter", "amount", "period_ns", "burst", "available", "paused_ns")
+
+
 class Stats(ctypes.Structure):
-    _fields_ = [(name, c_uint64) for name in (
-        "granted", "refused", "waiting", "in_flight", "cancelled", "timed_out", "wakes", "wait_total_ns", "wait_max_ns",
-    )]  # fmt: skip
+    _fields_ = [(name, c_uint64) for name in STATS]
 
 
 class LimitState(ctypes.Structure):
-    _fields_ = [
-        ("kind", c_uint32),
-        ("meter", c_uint32),
-        ("amount", c_uint64),
-        ("period_ns", c_uint64),
-        ("burst", c_uint64),
-        ("available", c_int64),
-        ("paused_ns", c_uint64),
-    ]
+    _fields_ = list(zip(LIMIT_STATE, (c_uint32, c_uint32, c_uint64, c_uint64, c_uint64, c_int64, c_uint64)))
 
 
 # The context goes back to the callback as a plain number; _ctypes.py says what it is good for.

@@ -12,7 +12,7 @@ from typing import SupportsIndex, Union
 FOREVER = 2**64 - 1
 MAX_COST = 2**40 - 1
 MAX_IN_FLIGHT = 2**19 - 1
-MAX_U32 = 2**32 - 1
+MAX_TABLE = 2**20
 
 Number = Union[int, float]
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import sys
-import threading
 import warnings
-import weakref
 from collections import deque
 from ctypes import byref, c_uint64, c_void_p
 from typing import Any, Generator, Optional, SupportsIndex
 
 from . import _abi, _args, _limit
-from ._args import FOREVER, MAX_COST, Number, whole
-from ._errors import ERR_INDEX, ERR_MEMORY, ERR_NEVER, ERR_STALE, OK, PENDING, Closed, Never, from_status
+from ._args import FOREVER, Number, whole
+from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
+from ._errors import ERR_BUSY, ERR_INDEX, ERR_STALE, OK, PENDING, from_status
 from ._hub import Hub, adopt
 from ._types import LimitState, Stats, make_limit_state, make_stats
 
-_lib = _abi.load()
-library_version: str = _lib.llmrl_version().decode()
+__all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "library_version"]
+
+library_version: str = lib.llmrl_version().decode()
 
 
 def _cost(input: SupportsIndex, output: SupportsIndex, requests: SupportsIndex, cached: SupportsIndex, cache_write: SupportsIndex) -> _abi.Cost:
@@ -35,63 +35,6 @@ def _cost(input: SupportsIndex, output: SupportsIndex, requests: SupportsIndex, 
     )
 
 
-def _numbers(cost: _abi.Cost) -> tuple[int, ...]:
-    return cost.requests, cost.input_tokens, cost.output_tokens, cost.cached_tokens, cost.cache_write_tokens
-
-
-class ManualClock:
-    """A clock for tests: it starts at ``start`` seconds and moves only by ``advance``."""
-
-    __slots__ = ("_handle", "_limiters")
-
-    def __init__(self, start: Number = 0) -> None:
-        self._handle = c_void_p()
-        self._limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
-        _check(_lib.llmrl_clock_new(_args.duration_ns("start", start), byref(self._handle)), "ManualClock")
-
-    def __del__(self) -> None:
-        if self._handle:
-            _lib.llmrl_clock_free(self._handle)
-
-    def _advance(self, ns: int) -> None:
-        _check(_lib.llmrl_clock_advance(self._handle, ns), "advance")
-        for limiter in list(self._limiters):
-            limiter._flush()
-
-    def advance(self, seconds: Number) -> None:
-        """Move time forward by ``seconds`` >= 0 and wake whoever becomes due, in every limiter with this clock."""
-        self._advance(_args.duration_ns("seconds", seconds))
-
-    def advance_ns(self, ns: SupportsIndex) -> None:
-        """The same in whole nanoseconds, 0 to 2**63-1."""
-        self._advance(whole("ns", ns, 0, 2**63 - 1))
-
-    def now_ns(self) -> int:
-        """The time in nanoseconds."""
-        now = c_uint64()
-        _check(_lib.llmrl_clock_now(self._handle, byref(now)), "now_ns")
-        return now.value
-
-
-def _check(status: int, what: str, limiter: Optional[Limiter] = None, cost: Optional[_abi.Cost] = None) -> None:
-    if status < 0:
-        raise from_status(status, what, limiter, _numbers(cost) if cost is not None else ())
-
-
-def _clock_handle(clock: object) -> Optional[c_void_p]:
-    if clock is None:
-        return None
-    if not isinstance(clock, ManualClock):
-        raise TypeError(f"clock must be a llmrl.ManualClock or None, got {clock!r}")
-    return clock._handle
-
-
-def _created(status: int, what: str, message: ctypes.Array[ctypes.c_char]) -> None:
-    if status < 0 and message.value and status != ERR_MEMORY:
-        raise ValueError(f"{what}: {message.value.decode(errors='replace')}")
-    _check(status, what)
-
-
 class Limiter:
     """One to eight limits that admit all or nothing, and one FIFO queue for threads and asyncio tasks."""
 
@@ -100,18 +43,20 @@ class Limiter:
     def __init__(self, *limits: Any, **options: Any) -> None:
         self._handle = c_void_p()
         packed, count, max_waiters, max_permits, clock = _limit.options(*limits, **options)
-        self._in_flight = any(packed[i * 64] == _abi.IN_FLIGHT for i in range(count))
+        self._in_flight = any(
+            int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == _abi.IN_FLIGHT for i in range(count)
+        )
         self._hub = Hub(clock is None)
         self._woken: deque[int] = deque()
         # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
         # Python code runs in it, no signal handler can raise in it.
         self._callback = _abi.WAKE(self._woken.insert)
         wake = ctypes.cast(self._callback, c_void_p)
-        handle = _clock_handle(clock)
+        handle = clock_handle(clock)
         filled = _abi.Options(0, max_waiters, max_permits, 0, handle, wake, sys.maxsize)
         message = ctypes.create_string_buffer(256)
-        status = _lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
-        _created(status, "Limiter", message)
+        status = lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
+        created(status, "Limiter", message)
         self._clock = clock
         if isinstance(clock, ManualClock):
             clock._limiters.add(self)
@@ -120,7 +65,7 @@ class Limiter:
     def __del__(self) -> None:
         # Permits and acquisitions hold references to their limiter: nobody is inside.
         if self._handle:
-            _lib.llmrl_limiter_free(self._handle)
+            lib.llmrl_limiter_free(self._handle)
 
     def _flush(self) -> None:
         woken = self._woken
@@ -141,10 +86,10 @@ class Limiter:
         """Return a Permit if the request is admitted now, None if not; see the extension for the details."""
         cost = _cost(input, output, requests, cached, cache_write)
         permit = c_uint64()
-        status = _lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), None)
+        status = lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), None)
         if self._woken:
             self._flush()
-        _check(status, "try_acquire", self, cost)
+        check(status, "try_acquire", self, cost)
         return _make_permit(self, permit.value) if status == OK else None
 
     def acquire(
@@ -166,11 +111,11 @@ class Limiter:
         """Seconds until the request would be admitted if nobody else came; 0.0 is now, infinity depends on a release."""
         cost = _cost(input, output, requests, cached, cache_write)
         permit, wait_ns = c_uint64(), c_uint64()
-        status = _lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), byref(wait_ns))
+        status = lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), byref(wait_ns))
         if status == OK:
-            _lib.llmrl_cancel(self._handle, permit)
+            lib.llmrl_cancel(self._handle, permit)
         self._flush()
-        _check(status, "wait_time", self, cost)
+        check(status, "wait_time", self, cost)
         if status == OK:
             return 0.0
         return float("inf") if wait_ns.value == FOREVER else wait_ns.value / 1e9
@@ -179,9 +124,9 @@ class Limiter:
         self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
     ) -> None:
         """Count use that did not pass through here; a limit may go below zero."""
-        status = _lib.llmrl_limiter_charge(self._handle, byref(_cost(input, output, requests, cached, cache_write)))
+        status = lib.llmrl_limiter_charge(self._handle, byref(_cost(input, output, requests, cached, cache_write)))
         self._flush()
-        _check(status, "charge", self)
+        check(status, "charge", self)
 
     def retune(self, index: SupportsIndex, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None) -> None:
         """Change limit ``index`` to ``amount`` per ``per`` seconds; for an in-flight limit ``amount`` is the slots."""
@@ -189,21 +134,21 @@ class Limiter:
         state = self._limit_state(where)
         if state is None:
             raise from_status(ERR_INDEX, "retune", self)
-        status = _lib.llmrl_limiter_retune(self._handle, where, *_args.retune(amount, burst, per, state.kind == _abi.IN_FLIGHT))
+        status = lib.llmrl_limiter_retune(self._handle, where, *_args.retune(amount, burst, per, state.kind == _abi.IN_FLIGHT))
         self._flush()
-        _check(status, "retune", self)
+        check(status, "retune", self)
 
     def pause(self, index: SupportsIndex, seconds: Number) -> None:
         """Let limit ``index`` admit nothing for ``seconds`` from now; 0 resumes. Token buckets only."""
         where, ns = whole("index", index), _args.duration_ns("seconds", seconds)
-        status = ERR_INDEX if where > 7 else _lib.llmrl_limiter_pause(self._handle, where, ns)
+        status = ERR_INDEX if where > 7 else lib.llmrl_limiter_pause(self._handle, where, ns)
         self._flush()
-        _check(status, "pause", self)
+        check(status, "pause", self)
 
     def _end(self) -> None:
-        status = _lib.llmrl_limiter_close(self._handle)
+        status = lib.llmrl_limiter_close(self._handle)
         self._flush()
-        _check(status, "close", self)
+        check(status, "close", self)
 
     def close(self) -> None:
         """End all waiting with Closed and refuse whatever comes; permits may still be settled."""
@@ -213,12 +158,12 @@ class Limiter:
     def stats(self) -> Stats:
         """Return Stats: counters since the limiter was created."""
         raw = _abi.Stats()
-        _check(_lib.llmrl_limiter_stats(self._handle, byref(raw), ctypes.sizeof(raw)), "stats", self)
-        return make_stats([getattr(raw, name) for name, _ in raw._fields_])
+        check(lib.llmrl_limiter_stats(self._handle, byref(raw), ctypes.sizeof(raw)), "stats", self)
+        return make_stats([getattr(raw, name) for name in _abi.STATS])
 
     def _limit_state(self, index: int) -> Optional[_abi.LimitState]:
         raw = _abi.LimitState()
-        if index > 7 or _lib.llmrl_limiter_limit_state(self._handle, index, byref(raw), ctypes.sizeof(raw)) < 0:
+        if index > 7 or lib.llmrl_limiter_limit_state(self._handle, index, byref(raw), ctypes.sizeof(raw)) < 0:
             return None
         return raw
 
@@ -226,7 +171,7 @@ class Limiter:
         """Return a list of LimitState, in the order of creation."""
         states: list[LimitState] = []
         while (raw := self._limit_state(len(states))) is not None:
-            states.append(make_limit_state([getattr(raw, name) for name, *_ in raw._fields_]))
+            states.append(make_limit_state([getattr(raw, name) for name in _abi.LIMIT_STATE]))
         return states
 
 
@@ -242,7 +187,7 @@ class Permit:
 
     def __del__(self) -> None:
         if getattr(self, "_id", 0):
-            _lib.llmrl_release(self._limiter._handle, self._id)
+            lib.llmrl_release(self._limiter._handle, self._id)
             self._limiter._flush()
             if self._limiter._in_flight:
                 warnings.warn(
@@ -266,23 +211,23 @@ class Permit:
             self._id = 0
         if self._limiter._woken:
             self._limiter._flush()
-        _check(status, what, self._limiter)
+        check(status, what, self._limiter)
 
     def settle(self, input: SupportsIndex, output: SupportsIndex, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0) -> None:
         """End the permit: what was really used replaces the estimate, and the in-flight slot is given back."""
-        self._finish(_lib.llmrl_settle, "settle", byref(_cost(input, output, requests, cached, cache_write)))
+        self._finish(lib.llmrl_settle, "settle", byref(_cost(input, output, requests, cached, cache_write)))
 
     def adjust(self, input: SupportsIndex, output: SupportsIndex, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0) -> None:
         """Replace the estimate and go on holding the permit, as while a stream runs."""
-        self._finish(_lib.llmrl_adjust, "adjust", byref(_cost(input, output, requests, cached, cache_write)), ends=False)
+        self._finish(lib.llmrl_adjust, "adjust", byref(_cost(input, output, requests, cached, cache_write)), ends=False)
 
     def release(self) -> None:
         """End the permit: the estimate stands, the in-flight slot is given back."""
-        self._finish(_lib.llmrl_release, "release")
+        self._finish(lib.llmrl_release, "release")
 
     def cancel(self) -> None:
         """End the permit and give everything back: the request was never sent."""
-        self._finish(_lib.llmrl_cancel, "cancel")
+        self._finish(lib.llmrl_cancel, "cancel")
 
     def __enter__(self) -> Permit:
         if not self._id:
@@ -330,28 +275,30 @@ class Acquire:
         self._used = True
         wait_ns = c_uint64()
         # The library writes the ticket into this object, which ends it when it dies: no interruption can lose it.
-        status = _lib.llmrl_enqueue(self._limiter._handle, byref(self._cost), self._timeout_ns, byref(self._number), byref(wait_ns))
+        status = lib.llmrl_enqueue(self._limiter._handle, byref(self._cost), self._timeout_ns, byref(self._number), byref(wait_ns))
         if self._limiter._woken:
             self._limiter._flush()
-        _check(status, "acquire", self._limiter, self._cost)
+        check(status, "acquire", self._limiter, self._cost)
         return self._take() if status == OK else None
 
     def _poll(self) -> Optional[int]:
         wait_ns = c_uint64()
         ticket = self._number.value
-        status = _lib.llmrl_poll(self._limiter._handle, ticket, byref(wait_ns)) if ticket else ERR_STALE
+        status = lib.llmrl_poll(self._limiter._handle, ticket, byref(wait_ns)) if ticket else ERR_STALE
         if status < 0:
             self._number.value = 0
         if self._limiter._woken:
             self._limiter._flush()
-        _check(status, "acquire", self._limiter, self._cost)
+        check(status, "acquire", self._limiter, self._cost)
         return wait_ns.value if status == PENDING else None
 
     def _drop(self) -> None:
         ticket = self._number.value
         if ticket:
             self._number.value = 0
-            _lib.llmrl_cancel(self._limiter._handle, ticket)
+            # Busy: without a GIL another thread may be polling this ticket at this moment, which takes less than a microsecond.
+            while lib.llmrl_cancel(self._limiter._handle, ticket) == ERR_BUSY:
+                pass
             self._limiter._flush()
 
     def _take(self) -> Permit:
@@ -406,68 +353,3 @@ def _make_acquire(limiter: Limiter, cost: _abi.Cost, timeout_ns: int) -> Acquire
     acquire._permit = None
     acquire._used = False
     return acquire
-
-class TokenBucket:
-    """A bare token bucket: ``amount`` per ``per`` seconds, at most ``burst`` (default ``amount``) at once. No queue."""
-
-    __slots__ = ("_handle", "_burst")
-
-    def __init__(self, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None, clock: Optional[ManualClock] = None) -> None:
-        self._handle = c_void_p()
-        packed, checked = _limit.bucket(amount, per, burst, clock)
-        self._burst = int.from_bytes(packed[24:32], sys.byteorder)
-        message = ctypes.create_string_buffer(256)
-        status = _lib.llmrl_bucket_new(packed, _clock_handle(checked), byref(self._handle), message, 256)
-        _created(status, "TokenBucket", message)
-
-    def __del__(self) -> None:
-        if self._handle:
-            _lib.llmrl_bucket_free(self._handle)
-
-    def _done(self, status: int, what: str, n: int = 0) -> None:
-        if status == ERR_NEVER:
-            raise Never(f"{what}: n of {n} can never fit a burst of {self._burst}; take less at once or retune with a larger burst")
-        _check(status, what)
-
-    def try_take(self, n: SupportsIndex = 1, /) -> bool:
-        """Take ``n`` (1 to 2**40-1) if they are there. Raises Never when ``n`` is above the burst."""
-        number = whole("n", n, 1)
-        status: int = _lib.llmrl_bucket_try_take(self._handle, number, None)
-        self._done(status, "try_take", number)
-        return status == OK
-
-    def wait_time(self, n: SupportsIndex = 1, /) -> float:
-        """Seconds until ``try_take(n)`` would succeed if nobody else came; 0.0 is now."""
-        number = whole("n", n, 1)
-        wait_ns = c_uint64()
-        status = _lib.llmrl_bucket_try_take(self._handle, number, byref(wait_ns))
-        self._done(status, "wait_time", number)
-        if status == OK:
-            _lib.llmrl_bucket_refund(self._handle, number)
-            return 0.0
-        return wait_ns.value / 1e9
-
-    def refund(self, n: SupportsIndex, /) -> None:
-        """Give ``n`` back that were taken and not used."""
-        self._done(_lib.llmrl_bucket_refund(self._handle, whole("n", n)), "refund")
-
-    def charge(self, n: SupportsIndex, /) -> None:
-        """Take ``n`` without asking; the bucket may go below zero."""
-        self._done(_lib.llmrl_bucket_charge(self._handle, whole("n", n)), "charge")
-
-    def retune(self, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None) -> None:
-        """Change the rate to ``amount`` per ``per`` seconds, and the burst."""
-        number, period_ns, size = _args.rate(amount, per, burst)
-        self._done(_lib.llmrl_bucket_retune(self._handle, number, period_ns, size), "retune")
-        self._burst = size
-
-    def pause(self, seconds: Number, /) -> None:
-        """Admit nothing for ``seconds`` from now; 0 resumes."""
-        self._done(_lib.llmrl_bucket_pause(self._handle, _args.duration_ns("seconds", seconds)), "pause")
-
-    @property
-    def available(self) -> int:
-        """What could be taken now; negative while in debt."""
-        available = ctypes.c_int64()
-        self._done(_lib.llmrl_bucket_available(self._handle, byref(available)), "available")
-        return available.value

@@ -65,7 +65,7 @@ class _Limiter(Protocol):
     def limits(self) -> list[LimitState]: ...
 
 
-# requests, input, output, cached, cache_write
+# requests, input, output
 Cost = Sequence[int]
 
 _CLOSED_BY = {
@@ -80,7 +80,7 @@ _CLOSED_BY = {
 
 
 def _never(limiter: Optional[_Limiter], cost: Optional[Cost]) -> Never:
-    if limiter is not None and cost is not None:
+    if limiter is not None and cost:
         for index, state in enumerate(limiter.limits()):
             weight = state._weight(cost)
             if weight > state.burst:
@@ -120,7 +120,10 @@ def from_status(
             "burst 1 to 2**40-1, per one nanosecond to many days, the rate at most 1e9 per second"
         )
     if status == ERR_COST:
-        return ValueError(f"{what}: a cost is outside its accepted range: requests 1 to 2**40-1, the others 0 to 2**40-1")
+        return ValueError(
+            f"{what}: a cost is outside its accepted range: requests 1 to 2**40-1, the others 0 to 2**40-1, "
+            "input and output together as well"
+        )
     if status == ERR_MEMORY:
         return MemoryError(f"{what}: the C library could not allocate")
     return SystemError(f"{what}: unexpected status {status} from the C library; this is a bug in llmrl")

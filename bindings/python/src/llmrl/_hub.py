@@ -31,7 +31,8 @@ class Waiter(Protocol):
 class Turn(Protocol):
     """An acquisition with a ticket, as a backend provides it."""
 
-    _ticket: int
+    @property
+    def _ticket(self) -> int: ...
 
     def _poll(self) -> Optional[int]:
         """None: the ticket is held. Otherwise nanoseconds after which to ask again. Raises when the ticket has ended."""

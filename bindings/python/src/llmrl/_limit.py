@@ -108,8 +108,8 @@ class Limit:
 
 def options(
     *limits: Limit,
-    max_waiters: SupportsIndex | None = None,
-    max_permits: SupportsIndex | None = None,
+    max_waiters: SupportsIndex = 65536,
+    max_permits: SupportsIndex = 65536,
     clock: object = None,
 ) -> tuple[bytes, int, int, int, object]:
     """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock."""
@@ -118,9 +118,8 @@ def options(
             raise TypeError(f"limit {position} must be a Limit such as Limit.requests(500), got {type(limit).__name__} {limit!r}")
     if not 1 <= len(limits) <= 8:
         raise ValueError(f"a Limiter takes 1 to 8 limits, got {len(limits)}")
-    # 0 asks the library for its default.
-    waiters = 0 if max_waiters is None else _args.whole("max_waiters", max_waiters, 1, _args.MAX_U32)
-    permits = 0 if max_permits is None else _args.whole("max_permits", max_permits, 1, _args.MAX_U32)
+    waiters = _args.whole("max_waiters", max_waiters, 1, _args.MAX_TABLE)
+    permits = _args.whole("max_permits", max_permits, 1, _args.MAX_TABLE)
     return b"".join(limit._packed for limit in limits), len(limits), waiters, permits, clock
 
 

@@ -50,7 +50,7 @@ class LimitState(NamedTuple):
     """Seconds for which the limit still admits nothing; 0.0 when it is not paused."""
 
     def _weight(self, cost: Sequence[int]) -> int:
-        requests, input_tokens, output_tokens = cost[:3]
+        requests, input_tokens, output_tokens = cost
         weights = {
             "requests": requests,
             "tokens": input_tokens + output_tokens,
@@ -62,7 +62,8 @@ class LimitState(NamedTuple):
 
 def make_stats(raw: Sequence[int]) -> Stats:
     """Build Stats from the nine numbers of ``llmrl_stats``."""
-    return Stats(*raw[:7], raw[7] / 1e9, raw[8] / 1e9)
+    *counts, wait_total_ns, wait_max_ns = raw
+    return Stats._make((*counts, wait_total_ns / 1e9, wait_max_ns / 1e9))
 
 
 def make_limit_state(raw: Sequence[int]) -> LimitState:

@@ -10,8 +10,7 @@ PyObject *no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
 }
 
 PyObject *raise_status(llmrl_status status, const char *what, Limiter *limiter, const llmrl_cost *cost) {
-    PyObject *numbers = cost ? Py_BuildValue("(KKKKK)", cost->requests, cost->input_tokens, cost->output_tokens,
-                                             cost->cached_tokens, cost->cache_write_tokens)
+    PyObject *numbers = cost ? Py_BuildValue("(KKK)", cost->requests, cost->input_tokens, cost->output_tokens)
                              : Py_BuildValue("");
     if (!numbers) return NULL;
     PyObject *error = PyObject_CallFunction(native.from_status, "isOO", (int)status, what,
