@@ -91,7 +91,8 @@ def add_command(commands: Any) -> None:
         "--estimate",
         choices=("learn", "fixed"),
         default="learn",
-        help="learn (default): take more tokens per character if the answers' usage shows it (never fewer: the provider reserves by its own count), and learn the output of requests without max_tokens. fixed: never",
+        help="learn (default): more tokens per character if the answers' usage shows it (not for providers that keep reservations: "
+        "they count characters), and the output of requests without max_tokens. fixed: never",
     )
     tokens.add_argument(
         "--chars-per-token", type=_ratio, default=4.0, metavar="X", help="characters per token at the start (default: 4)"

@@ -152,7 +152,8 @@ class Engine:
         return False
 
     def _cost(self, request: Request) -> Tuple[int, int]:
-        return self.plan.account.cost(*self.plan.estimator.cost(request.url, request.body))
+        account = self.plan.account
+        return account.cost(*self.plan.estimator.cost(request.url, request.body, account.settles))
 
     async def _permit(self, request: Request, cost: Tuple[int, int]) -> Any:
         """A permit for ``cost``, in turn; None if the request can never have one (recorded)."""

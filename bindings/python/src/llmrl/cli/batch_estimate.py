@@ -56,9 +56,9 @@ class Estimator:
     ``max_tokens``, times ``n``: providers reserve that much, so a smaller guess would be refused. Only a request
     that names no maximum is estimated from what others produced.
 
-    Learning only ever raises the input estimate. A provider reserves what it counts from the characters itself, so a
-    smaller number here would run into refusals; and where the reservation is corrected after the answer, the
-    difference comes back anyway.
+    Input learned from answers is used only where ``settles`` says that the provider corrects its charge afterwards, and
+    only ever to estimate more. A provider that keeps its reservation counts characters, not tokens: another number here
+    would only move the two accounts apart. And a smaller one would run into refusals before it is corrected.
     """
 
     def __init__(self, chars_per_token: float, default_output: int, learn: bool) -> None:
@@ -68,9 +68,9 @@ class Estimator:
         self._seen: Deque[Tuple[int, int]] = deque(maxlen=REMEMBERED)
         self._outputs: Deque[int] = deque(maxlen=REMEMBERED)
 
-    def chars_per_token(self) -> float:
+    def chars_per_token(self, settles: bool) -> float:
         """The ratio in use: bytes over tokens of the answers remembered, between a quarter of the start and the start."""
-        if not self.learn or len(self._seen) < MIN_ANSWERS:
+        if not settles or not self.learn or len(self._seen) < MIN_ANSWERS:
             return self.start
         size = sum(s for s, _ in self._seen)
         tokens = sum(t for _, t in self._seen)
@@ -82,10 +82,10 @@ class Estimator:
             return self.default_output
         return sorted(self._outputs)[len(self._outputs) * 9 // 10]
 
-    def cost(self, url: str, body: Dict[str, Any]) -> Tuple[int, int]:
+    def cost(self, url: str, body: Dict[str, Any], settles: bool) -> Tuple[int, int]:
         """``(input, output)`` tokens of a request, each at least 1 and 0."""
         size, flat = text_size(body)
-        tokens = max(1, flat + int(-(-size // self.chars_per_token())))
+        tokens = max(1, flat + int(-(-size // self.chars_per_token(settles))))
         if url.endswith("/embeddings") or url.endswith("/moderations"):
             return tokens, 0
         bound = output_bound(body)

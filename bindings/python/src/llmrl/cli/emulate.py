@@ -28,7 +28,7 @@ The first line on standard output is always   listening on http://HOST:PORT/v1
 Routes: POST /v1/chat/completions, /v1/completions, /v1/embeddings (the first two stream); GET /v1/models, /stats.
 
 GET /stats (JSON): admitted, finished, refused by cause, tokens reserved, returned, charged and used, peak_concurrent,
-window_seconds (first arrival to last admission) and share: what was admitted over what each limit offered in that
+window_seconds (first arrival to last admission), run_seconds (first arrival to last answer) and share: what was admitted over what each limit offered in that
 window, that is the burst plus the production. Ctrl-C lets running answers finish and prints the totals.
 """
 

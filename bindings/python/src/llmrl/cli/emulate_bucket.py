@@ -124,6 +124,7 @@ class Gate:
         self.totals = Totals()
         self.first_ns: Optional[int] = None
         self.last_ns: Optional[int] = None
+        self._finished_ns = now_ns
         self._busy_ns = 0
         self._busy_at = now_ns
         self._busy_at_last_admission = 0
@@ -172,6 +173,7 @@ class Gate:
         admission.open = False
         self._count_busy(now_ns)
         self.active -= 1
+        self._finished_ns = now_ns
         self.totals.finished += 1
         self.totals.tokens_used += used_tokens
         if self.settles:
@@ -184,7 +186,7 @@ class Gate:
         self._busy_at = now_ns
 
     def stats(self) -> dict:
-        """A snapshot for ``GET /stats``; README of the fields in ``llmrl emulate --help``.
+        """A snapshot for ``GET /stats``; the fields are explained in ``llmrl emulate --help``.
 
         *share* is what was admitted, over what the limit had to offer in the window from the first request's
         arrival to the last admission: the burst, plus the production in the window. For *concurrent* it is busy
@@ -212,6 +214,7 @@ class Gate:
                 "charge_settles": self.settles,
             },
             "window_seconds": window_ns / 1e9,
+            "run_seconds": (self._finished_ns - self.first_ns) / 1e9 if totals.finished and self.first_ns is not None else 0.0,
             "admitted": totals.admitted,
             "finished": totals.finished,
             "active": self.active,

@@ -1,6 +1,6 @@
 """The emulator's model: reads a request, decides what it answers, how many tokens that is and how long it takes.
 
-Everything that a request leads to (text, usage, latencies) follows from the seed and the request's own bytes. So
+Everything that a request leads to (text, usage, latencies) follows from the seed and the request's own content. So
 the same batch gives the same answers in any order, on any machine, however often it is retried.
 """
 
@@ -123,7 +123,9 @@ def read_request(raw: bytes, kind: str, seed: int) -> Job:
     if not isinstance(model, str) or not model:
         raise _wrong("model", "a non-empty string", model)
     texts, inputs, flat_tokens = _PROMPTS[kind](body)
-    digest = blake2b(f"{seed}/{kind}/".encode() + raw, digest_size=8).digest()
+    # Over the content, not the bytes: another client's spacing or order of fields must not change the answer.
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    digest = blake2b(f"{seed}/{kind}/{canonical}".encode(), digest_size=8).digest()
     job_seed = int.from_bytes(digest, "big")
     rng = random.Random(job_seed)
     per_prompt = 1 if kind == "embedding" else _integer(body, "n", 1, 1, MAX_CHOICES)
