@@ -5,7 +5,6 @@ Slower by about a microsecond a call, otherwise the same; the tests run over bot
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import sys
 import warnings
@@ -17,7 +16,7 @@ from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_STALE, OK, PENDING, from_status
-from ._hub import Hub, adopt
+from ._hub import Hub, adopt, refuse_in_loop
 from ._types import LimitState, Stats, make_limit_state, make_stats
 
 __all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "library_version"]
@@ -63,9 +62,11 @@ class Limiter:
         adopt(self)
 
     def __del__(self) -> None:
-        # Permits and acquisitions hold references to their limiter: nobody is inside.
+        # Permits and acquisitions hold references to their limiter, so nobody is inside. But where all of them are garbage in one
+        # cycle, finalizers run in any order: those of permits look whether the handle is still there.
         if self._handle:
             lib.llmrl_limiter_free(self._handle)
+            self._handle.value = None
 
     def _flush(self) -> None:
         woken = self._woken
@@ -186,7 +187,7 @@ class Permit:
         raise TypeError("Permit objects are made by a Limiter")
 
     def __del__(self) -> None:
-        if getattr(self, "_id", 0):
+        if getattr(self, "_id", 0) and self._limiter._handle:
             lib.llmrl_release(self._limiter._handle, self._id)
             self._limiter._flush()
             if self._limiter._in_flight:
@@ -261,7 +262,7 @@ class Acquire:
         raise TypeError("Acquire objects are made by a Limiter")
 
     def __del__(self) -> None:
-        if hasattr(self, "_number"):
+        if hasattr(self, "_number") and self._limiter._handle:
             self._drop()
 
     @property
@@ -311,10 +312,7 @@ class Acquire:
 
     def wait(self) -> Permit:
         """Block this thread until admitted and return the Permit."""
-        if asyncio._get_running_loop() is not None:
-            raise RuntimeError(
-                "this would block the running event loop; use 'async with limiter.acquire(...)' or 'await limiter.acquire(...)' here"
-            )
+        refuse_in_loop()
         permit = self._begin("wait")
         if permit is None:
             self._limiter._hub.block(self)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from typing import Any, Coroutine, Optional, Protocol
@@ -105,6 +106,15 @@ class _ThreadWait:
 
 
 _limiters: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def refuse_in_loop() -> None:
+    """Raise RuntimeError in a thread whose event loop runs: to block it could block the task that is to release."""
+    asyncio = sys.modules.get("asyncio")  # not imported: no loop can be running
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        raise RuntimeError(
+            "this would block the running event loop; use 'async with limiter.acquire(...)' or 'await limiter.acquire(...)' here"
+        )
 
 
 def adopt(limiter: Any) -> None:
