@@ -10,7 +10,9 @@ import textwrap
 import pytest
 
 PRELUDE = """
-import asyncio, gc, os, signal, sys, threading, time
+import asyncio, atexit, gc, os, signal, sys, threading, time
+last = []  # called at exit after the handlers of llmrl, which is imported later
+atexit.register(lambda: [call() for call in last])
 import llmrl
 from llmrl import Limit, Limiter
 
@@ -146,16 +148,13 @@ def test_exit_from_a_loop_with_pending_tasks(python):
 
 def test_exit_closes_limiters(python):
     out = python("""
-        import atexit
         limiter = Limiter(Limit.in_flight(1))
-        class Late:
-            def __del__(self):
-                try:
-                    limiter.acquire().wait()
-                except llmrl.Closed as error:
-                    print(error)
-        late = Late()
-        sys.modules["late"] = late
+        def late():
+            try:
+                limiter.acquire().wait()
+            except llmrl.Closed as error:
+                print(error)
+        last.append(late)
     """)
     assert "the interpreter is exiting" in out
 
