@@ -2,20 +2,26 @@
 //! `LLMRL_BLESS=1 cargo test --test header` writes them.
 #![cfg(not(any(loom, shuttle)))]
 
+#[path = "c/driver.rs"]
+mod driver;
+
+use driver::*;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
 const SECTIONS: [&str; 8] = [
-    "status", "limit", "clock", "limiter", "permits", "bucket", "in_flight", "version",
+    "status",
+    "limit",
+    "clock",
+    "limiter",
+    "permits",
+    "bucket",
+    "in_flight",
+    "version",
 ];
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -60,9 +66,15 @@ fn section(name: &str) -> String {
 
 fn header() -> String {
     let example = read("tests/c/example.c");
-    let example: Vec<String> = example.lines().map(|line| format!(" *     {line}")).collect();
+    let example: Vec<String> = example
+        .lines()
+        .map(|line| format!(" *     {line}"))
+        .collect();
     let config = config();
-    let mut text = config.header.expect("a header").replace("@EXAMPLE@", &example.join("\n"));
+    let mut text = config
+        .header
+        .expect("a header")
+        .replace("@EXAMPLE@", &example.join("\n"));
     text.extend(SECTIONS.into_iter().map(section));
     text += "\n\n";
     text += config.trailer.expect("a trailer").trim();
@@ -82,7 +94,10 @@ fn tidy(text: &str) -> String {
             Some((before, code)) if fenced => format!("{before}*     {code}"),
             _ => line.to_string(),
         };
-        let opened = lines.len().checked_sub(2).map(|at| (at, lines[at].trim() == "/**"));
+        let opened = lines
+            .len()
+            .checked_sub(2)
+            .map(|at| (at, lines[at].trim() == "/**"));
         if line.trim() == "*/"
             && let Some((at, true)) = opened
         {
@@ -223,64 +238,28 @@ fn the_symbol_list_is_the_headers() {
     compare("include/llmrl.symbols", &list);
 }
 
-/// The shared library that belongs to this test run.
-fn shared_library() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let name = if cfg!(target_os = "macos") {
-        "libllmrl.dylib"
-    } else {
-        "libllmrl.so"
-    };
-    let library = deps.with_file_name(name);
-    assert!(library.exists(), "{} is missing", library.display());
-    library
-}
-
-fn tool(command: &mut Command) -> Option<String> {
-    match command.output() {
-        Ok(output) if output.status.success() => Some(String::from_utf8(output.stdout).unwrap()),
-        Ok(output) => panic!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => {
-            println!("NOT RUN: {command:?}: {error}");
-            assert!(std::env::var_os("CI").is_none(), "{command:?}: {error}");
-            None
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn exported(library: &Path) -> Option<BTreeSet<String>> {
-    let output = tool(
-        Command::new("nm")
-            .args(["-D", "--defined-only"])
-            .arg(library),
-    )?;
-    let names = output.lines().filter_map(|line| line.split(' ').nth(2));
-    Some(
-        names
-            .map(|name| name.split('@').next().unwrap().to_string())
-            .collect(),
-    )
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn the_library_exports_the_list_and_nothing_else() {
-    let Some(exported) = exported(&shared_library()) else {
-        return;
-    };
-    let listed: BTreeSet<String> = read("include/llmrl.symbols")
-        .lines()
-        .map(String::from)
-        .collect();
-    assert_eq!(exported, listed);
+    if have("exported symbols", &["nm"]) {
+        let library = shared_library();
+        let output = run(Command::new("nm")
+            .args(["-D", "--defined-only"])
+            .arg(library));
+        let exported: BTreeSet<&str> = output
+            .lines()
+            .filter_map(|line| line.split(' ').nth(2))
+            .collect();
+        let list = read("include/llmrl.symbols");
+        assert_eq!(exported, list.lines().collect());
+    }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn the_library_has_a_soname() {
-    let library = shared_library();
-    if let Some(dynamic) = tool(Command::new("readelf").arg("-d").arg(&library)) {
+    if have("soname", &["readelf"]) {
+        let dynamic = run(Command::new("readelf").arg("-d").arg(shared_library()));
         assert!(
             dynamic.contains("Library soname: [libllmrl.so.0]"),
             "{dynamic}"

@@ -16,18 +16,19 @@ use super::{
 use crate::clock::Clock;
 use crate::limit::{Cost, TokenBucket};
 use std::ffi::c_char;
-use std::mem::offset_of;
 use std::time::Duration;
 
 /// A token bucket without a queue.
+// In disguise, or cbindgen would put the fields into the header.
+#[cfg_attr(all(), repr(C))]
 pub struct llmrl_bucket {
     magic: Magic,
     bucket: TokenBucket,
 }
 
-impl Object for llmrl_bucket {
+// SAFETY: it is laid out as in C, and the magic word comes first.
+unsafe impl Object for llmrl_bucket {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrlbkt");
-    const OFFSET: usize = offset_of!(Self, magic);
 }
 
 /// An amount that C gave: nothing at all is a mistake, as it is in a request.
@@ -172,7 +173,10 @@ pub unsafe extern "C" fn llmrl_bucket_retune(
 ///
 /// Returns LLMRL_OK.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_bucket_pause(b: *const llmrl_bucket, duration_ns: u64) -> llmrl_status {
+pub unsafe extern "C" fn llmrl_bucket_pause(
+    b: *const llmrl_bucket,
+    duration_ns: u64,
+) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with(b, |b| {
@@ -186,7 +190,10 @@ pub unsafe extern "C" fn llmrl_bucket_pause(b: *const llmrl_bucket, duration_ns:
 ///
 /// Returns LLMRL_OK or LLMRL_ERR_NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_bucket_available(b: *const llmrl_bucket, out: *mut i64) -> llmrl_status {
+pub unsafe extern "C" fn llmrl_bucket_available(
+    b: *const llmrl_bucket,
+    out: *mut i64,
+) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with(b, |b| {

@@ -20,18 +20,19 @@
 use super::status::*;
 use super::{Magic, Object, give, guard, take_back, with, write};
 use crate::clock::ManualClock;
-use std::mem::offset_of;
 use std::time::Duration;
 
 /// A clock that is moved by hand.
+// In disguise, or cbindgen would put the fields into the header.
+#[cfg_attr(all(), repr(C))]
 pub struct llmrl_clock {
     magic: Magic,
     clock: ManualClock,
 }
 
-impl Object for llmrl_clock {
+// SAFETY: it is laid out as in C, and the magic word comes first.
+unsafe impl Object for llmrl_clock {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrlclk");
-    const OFFSET: usize = offset_of!(Self, magic);
 }
 
 impl llmrl_clock {
@@ -40,12 +41,15 @@ impl llmrl_clock {
     }
 }
 
-/// Makes a clock that shows start_ns nanoseconds, of which only differences ever
-/// matter. Free it with llmrl_clock_free().
+/// Makes a clock that shows start_ns nanoseconds, of which only differences ever matter.
+/// Free it with llmrl_clock_free().
 ///
 /// Returns LLMRL_OK or LLMRL_ERR_NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_clock_new(start_ns: u64, out: *mut *mut llmrl_clock) -> llmrl_status {
+pub unsafe extern "C" fn llmrl_clock_new(
+    start_ns: u64,
+    out: *mut *mut llmrl_clock,
+) -> llmrl_status {
     guard(
         || {
             let clock = llmrl_clock {
@@ -59,9 +63,9 @@ pub unsafe extern "C" fn llmrl_clock_new(start_ns: u64, out: *mut *mut llmrl_clo
     )
 }
 
-/// Moves the clock forward and wakes all whose time has come: threads in
-/// llmrl_acquire(), and tickets by their callback, on this thread, before the function
-/// returns. The clock stops at the end of 64 bits, after 584 years.
+/// Moves the clock forward and wakes all whose time has come: threads in llmrl_acquire(),
+/// and tickets by their callback, on this thread, before the function returns. The clock
+/// stops at 2^63 - 1 nanoseconds, after 292 years.
 ///
 /// Returns LLMRL_OK.
 #[unsafe(no_mangle)]

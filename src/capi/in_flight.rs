@@ -6,17 +6,18 @@
 use super::status::*;
 use super::{Magic, Object, give, guard, take_back, with, write};
 use crate::limit::InFlight;
-use std::mem::offset_of;
 
 /// An in-flight limit without a queue.
+// In disguise, or cbindgen would put the fields into the header.
+#[cfg_attr(all(), repr(C))]
 pub struct llmrl_in_flight {
     magic: Magic,
     in_flight: InFlight,
 }
 
-impl Object for llmrl_in_flight {
+// SAFETY: it is laid out as in C, and the magic word comes first.
+unsafe impl Object for llmrl_in_flight {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrlinf");
-    const OFFSET: usize = offset_of!(Self, magic);
 }
 
 /// Makes one that lets limit inside, 1 to 524287. Free it with llmrl_in_flight_free().
@@ -80,7 +81,10 @@ pub unsafe extern "C" fn llmrl_in_flight_leave(g: *const llmrl_in_flight) -> llm
 ///
 /// Returns LLMRL_OK or LLMRL_ERR_RANGE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_in_flight_resize(g: *const llmrl_in_flight, limit: u64) -> llmrl_status {
+pub unsafe extern "C" fn llmrl_in_flight_resize(
+    g: *const llmrl_in_flight,
+    limit: u64,
+) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with(g, |g| {

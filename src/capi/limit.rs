@@ -109,13 +109,19 @@ impl llmrl_limit {
         let known = LLMRL_OVERSIZE_WHEN_FULL | LLMRL_START_EMPTY;
         if self.flags & !known != 0 {
             let unknown = self.flags & !known;
-            return Err((LLMRL_ERR_FLAGS, format!("flags has the unknown bits 0x{unknown:x}")));
+            return Err((
+                LLMRL_ERR_FLAGS,
+                format!("flags has the unknown bits 0x{unknown:x}"),
+            ));
         }
         if self.reserved0 != 0 || self.reserved != [0; 3] {
             return Err((LLMRL_ERR_FLAGS, "a reserved field is not zero".into()));
         }
         let range = |field: &str, value: u64, range: &str| {
-            Err((LLMRL_ERR_RANGE, format!("{field} = {value} is outside {range}")))
+            Err((
+                LLMRL_ERR_RANGE,
+                format!("{field} = {value} is outside {range}"),
+            ))
         };
         match self.kind {
             LLMRL_TOKEN_BUCKET => {
@@ -146,7 +152,9 @@ impl llmrl_limit {
                     ("flags", self.flags.into()),
                 ];
                 match unused.iter().find(|(_, value)| *value != 0) {
-                    Some((field, value)) => range(field, *value, "0..=0, as the limit is in flight"),
+                    Some((field, value)) => {
+                        range(field, *value, "0..=0, as the limit is in flight")
+                    }
                     None => Ok(Limit::in_flight(self.amount)),
                 }
             }

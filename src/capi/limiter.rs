@@ -9,15 +9,14 @@ use super::limit::{LLMRL_IN_FLIGHT, LLMRL_TOKEN_BUCKET, llmrl_cost, llmrl_limit,
 use super::status::*;
 use super::table::Table;
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_in, copy_out, guard, live, period, read, refuse, serial,
-    wait_ns, with_limiter,
+    Answer, Magic, Message, Object, Plain, copy_in, copy_out, guard, live, period, read, refuse,
+    serial, wait_ns, with_limiter,
 };
 use crate::clock::Clock;
 use crate::limit::{Kind, Meter};
 use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Ticket, Wake};
 use crate::sync::Arc;
 use std::ffi::{c_char, c_void};
-use std::mem::offset_of;
 use std::ptr;
 use std::time::Duration;
 
@@ -39,10 +38,11 @@ pub type llmrl_permit = u64;
 /// library, also llmrl_poll() for the same ticket. It must return: no longjmp and no
 /// exception may leave it. It should be quick, because it runs in the middle of
 /// somebody's call; to set a flag or to write to a pipe is its usual work.
-pub type llmrl_wake_fn =
-    Option<unsafe extern "C" fn(context: *mut c_void, ticket: llmrl_permit)>;
+pub type llmrl_wake_fn = Option<unsafe extern "C" fn(context: *mut c_void, ticket: llmrl_permit)>;
 
 /// A limiter. See llmrl_limiter_new().
+// In disguise, or cbindgen would put the fields into the header.
+#[cfg_attr(all(), repr(C))]
 pub struct llmrl_limiter {
     magic: Magic,
     /// Whether a permit must be kept, because its release gives a slot back.
@@ -51,9 +51,9 @@ pub struct llmrl_limiter {
     pub(super) table: Table<Ticket, Grant>,
 }
 
-impl Object for llmrl_limiter {
+// SAFETY: it is laid out as in C, and the magic word comes first.
+unsafe impl Object for llmrl_limiter {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrllim");
-    const OFFSET: usize = offset_of!(Self, magic);
 }
 
 impl llmrl_limiter {
@@ -208,7 +208,10 @@ pub unsafe extern "C" fn llmrl_limiter_new(
         size: message_size,
     };
     // SAFETY: what C promises of the pointers it gives.
-    guard(|| unsafe { make(limits, count, options, options_size, out, message) }, || ())
+    guard(
+        || unsafe { make(limits, count, options, options_size, out, message) },
+        || (),
+    )
 }
 
 /// # Safety As the header says of the function above.
@@ -234,12 +237,25 @@ unsafe fn make(
     }
     let range = |text: String| explain(LLMRL_ERR_RANGE, &text);
     if !(1..=MAX_LIMITS).contains(&count) {
-        return Err(range(format!("count = {count} is outside 1..={MAX_LIMITS}")));
+        return Err(range(format!(
+            "count = {count} is outside 1..={MAX_LIMITS}"
+        )));
     }
     let waiters = Builder::DEFAULT_WAITERS;
-    let waiters = capacity(options.max_waiters, waiters, Builder::MAX_WAITERS, "max_waiters").map_err(range)?;
-    let permits =
-        capacity(options.max_permits, DEFAULT_PERMITS, MAX_PERMITS, "max_permits").map_err(range)?;
+    let waiters = capacity(
+        options.max_waiters,
+        waiters,
+        Builder::MAX_WAITERS,
+        "max_waiters",
+    )
+    .map_err(range)?;
+    let permits = capacity(
+        options.max_permits,
+        DEFAULT_PERMITS,
+        MAX_PERMITS,
+        "max_permits",
+    )
+    .map_err(range)?;
 
     let mut builder = Limiter::builder().max_waiters(waiters);
     for index in 0..count {
@@ -342,7 +358,8 @@ pub unsafe extern "C" fn llmrl_limiter_retune(
         with_limiter(l, |l| {
             let changed = if l.is_bucket(index)? {
                 let burst = if burst == 0 { amount } else { burst };
-                l.limiter.retune(index as usize, amount, period(period_ns), burst)
+                l.limiter
+                    .retune(index as usize, amount, period(period_ns), burst)
             } else if period_ns != 0 || burst != 0 {
                 return Err(LLMRL_ERR_RANGE);
             } else {

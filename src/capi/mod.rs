@@ -53,11 +53,12 @@ impl Magic {
 }
 
 /// Something that C has a pointer to.
-trait Object {
+///
+/// # Safety
+/// It begins with its [`Magic`]: so whatever else a pointer leads to, not more than its first word is looked at.
+unsafe trait Object {
     /// Unlikely to be found anywhere else.
     const MAGIC: u64;
-    /// Where the object's [`Magic`] is.
-    const OFFSET: usize;
 }
 
 /// Makes a reference from a pointer that C gave, if there is an object of this kind behind it.
@@ -74,7 +75,7 @@ unsafe fn live<'a, T: Object>(object: *const T) -> Result<&'a T, llmrl_status> {
     }
     // SAFETY: the caller says that the memory can be read; an atomic word is valid with any content, and the address is
     // aligned for it because that of the object is. No reference to the whole object exists yet.
-    let magic = unsafe { &*object.byte_add(T::OFFSET).cast::<AtomicU64>() }.load(Acquire);
+    let magic = unsafe { &*object.cast::<AtomicU64>() }.load(Acquire);
     if magic != T::MAGIC {
         return Err(LLMRL_ERR_HANDLE);
     }
@@ -267,7 +268,9 @@ impl Message {
 /// Nanoseconds for C; `None` is for ever, which no known time is mistaken for.
 fn wait_ns(wait: Option<Duration>) -> u64 {
     wait.map_or(LLMRL_FOREVER, |wait| {
-        u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).min(LLMRL_FOREVER - 1)
+        u64::try_from(wait.as_nanos())
+            .unwrap_or(u64::MAX)
+            .min(LLMRL_FOREVER - 1)
     })
 }
 

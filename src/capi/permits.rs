@@ -41,7 +41,10 @@ impl llmrl_limiter {
 
     /// The permit of that number, taken out of the table.
     #[inline(always)]
-    fn held(&self, permit: llmrl_permit) -> Result<(Claim<'_, Ticket, Grant>, Grant), llmrl_status> {
+    fn held(
+        &self,
+        permit: llmrl_permit,
+    ) -> Result<(Claim<'_, Ticket, Grant>, Grant), llmrl_status> {
         Ok(self.table.claim_held(permit)?)
     }
 }
@@ -331,7 +334,10 @@ pub unsafe extern "C" fn llmrl_settle(
 ///
 /// Returns LLMRL_OK, LLMRL_ERR_STALE or LLMRL_ERR_BUSY.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_release(l: *const llmrl_limiter, permit: llmrl_permit) -> llmrl_status {
+pub unsafe extern "C" fn llmrl_release(
+    l: *const llmrl_limiter,
+    permit: llmrl_permit,
+) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with_limiter(l, |l| {
@@ -348,7 +354,10 @@ pub unsafe extern "C" fn llmrl_release(l: *const llmrl_limiter, permit: llmrl_pe
 /// Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
 /// cancel again.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_cancel(l: *const llmrl_limiter, permit: llmrl_permit) -> llmrl_status {
+pub unsafe extern "C" fn llmrl_cancel(
+    l: *const llmrl_limiter,
+    permit: llmrl_permit,
+) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with_limiter(l, |l| {

@@ -331,7 +331,10 @@ impl<W, H> Claim<'_, W, H> {
         }
         let waiting = word(self.uses, WAITING);
         let state = &self.entry().word;
-        if state.compare_exchange(busy, waiting, AcqRel, Acquire).is_ok() {
+        if state
+            .compare_exchange(busy, waiting, AcqRel, Acquire)
+            .is_ok()
+        {
             std::mem::forget(self);
             return Ok(());
         }
@@ -359,7 +362,11 @@ impl<W, H> Claim<'_, W, H> {
     /// `wait` was the last to write here, and the ticket is moved out once.
     unsafe fn ticket(&self) -> W {
         // SAFETY: the entry is Busy by this claim, and the caller answers for what is in it.
-        let ticket = unsafe { self.entry().content.with(|c| (*c).assume_init_read().waiting) };
+        let ticket = unsafe {
+            self.entry()
+                .content
+                .with(|c| (*c).assume_init_read().waiting)
+        };
         ManuallyDrop::into_inner(ticket)
     }
 }

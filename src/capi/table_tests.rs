@@ -68,7 +68,9 @@ mod plain {
         // A poll that comes while another one is under way is made up for by that one.
         assert_eq!(table.claim(number, false).err(), Some(Unclaimed::Busy));
         assert_eq!(table.claim(number, true).err(), Some(Unclaimed::Busy));
-        let (claim, ticket) = claim.wait(5).err().expect("a poll was missed");
+        let Err((claim, ticket)) = claim.wait(5) else {
+            panic!("a poll was missed");
+        };
         assert!(claim.wait(ticket).is_ok());
         assert_eq!(end(&table, number), Ok(5));
     }
@@ -78,7 +80,11 @@ mod plain {
         let table = table(4);
         let number = held(&table, 7);
         for bit in 0..64 {
-            assert_eq!(end(&table, number ^ 1 << bit), Err(Unclaimed::Stale), "bit {bit}");
+            assert_eq!(
+                end(&table, number ^ 1 << bit),
+                Err(Unclaimed::Stale),
+                "bit {bit}"
+            );
         }
         assert_eq!(end(&table, 0), Err(Unclaimed::Stale));
         assert_eq!(end(&table, u64::MAX), Err(Unclaimed::Stale));
@@ -87,7 +93,9 @@ mod plain {
 
     #[test]
     fn another_limiters_numbers_are_stale() {
-        let tables: Vec<Numbers> = (1..=100).map(|serial| Table::new(2, serial).unwrap()).collect();
+        let tables: Vec<Numbers> = (1..=100)
+            .map(|serial| Table::new(2, serial).unwrap())
+            .collect();
         let numbers: Vec<u64> = tables.iter().map(|table| held(table, 1)).collect();
         for (i, table) in tables.iter().enumerate() {
             for (j, &number) in numbers.iter().enumerate() {
@@ -173,7 +181,11 @@ mod checked {
             };
             let mine = end(&table, number);
             let theirs = other.join().unwrap();
-            assert_eq!(mine.is_ok() as u8 + theirs.is_ok() as u8, 1, "{mine:?} {theirs:?}");
+            assert_eq!(
+                mine.is_ok() as u8 + theirs.is_ok() as u8,
+                1,
+                "{mine:?} {theirs:?}"
+            );
             assert_eq!(mine.or(theirs), Ok(7));
             assert!(table.insert().is_some());
         });

@@ -51,7 +51,10 @@ fn a_panic_closes_the_limiter() {
     // SAFETY: the limiter is live, and is not used after it has been freed.
     unsafe {
         let mut permit = 0;
-        assert_eq!(llmrl_try_acquire(l, &ONE, &mut permit, ptr::null_mut()), LLMRL_OK);
+        assert_eq!(
+            llmrl_try_acquire(l, &ONE, &mut permit, ptr::null_mut()),
+            LLMRL_OK
+        );
         // What a panic payload may do at worst.
         struct Bomb;
         impl Drop for Bomb {
@@ -74,7 +77,10 @@ fn a_panic_gives_the_number_back() {
     // SAFETY: as above.
     unsafe {
         let mut permit = 0;
-        assert_eq!(llmrl_try_acquire(l, &ONE, &mut permit, ptr::null_mut()), LLMRL_OK);
+        assert_eq!(
+            llmrl_try_acquire(l, &ONE, &mut permit, ptr::null_mut()),
+            LLMRL_OK
+        );
         let status = with_limiter(l, |l| {
             let _claim = l.table.claim_held(permit)?;
             panic!("in the middle");
@@ -108,7 +114,9 @@ fn an_object_of_another_kind_is_told_apart() {
             LLMRL_ERR_HANDLE
         );
         assert_eq!(
-            with(l.cast::<u8>().add(1).cast::<llmrl_bucket>(), |_| Ok(LLMRL_OK)),
+            with(l.cast::<u8>().add(1).cast::<llmrl_bucket>(), |_| Ok(
+                LLMRL_OK
+            )),
             LLMRL_ERR_HANDLE
         );
         llmrl_limiter_free(l);

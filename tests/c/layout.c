@@ -1,0 +1,89 @@
+/* Sizes and offsets are part of the binary interface. Literals, so that nothing can change them unnoticed. */
+#include "check.h"
+#include <stddef.h>
+
+#define AT(type, field, offset) EQUAL(offsetof(type, field), offset)
+
+int main(void)
+{
+    EQUAL(sizeof(llmrl_status), 4);
+    EQUAL(sizeof(llmrl_permit), 8);
+    CHECK((llmrl_status)-1 < 0 && (llmrl_permit)-1 > 0);
+
+    EQUAL(sizeof(llmrl_limit), 64);
+    AT(llmrl_limit, kind, 0);
+    AT(llmrl_limit, meter, 4);
+    AT(llmrl_limit, amount, 8);
+    AT(llmrl_limit, period_ns, 16);
+    AT(llmrl_limit, burst, 24);
+    AT(llmrl_limit, flags, 32);
+    AT(llmrl_limit, reserved0, 36);
+    AT(llmrl_limit, reserved, 40);
+
+    EQUAL(sizeof(llmrl_cost), 64);
+    AT(llmrl_cost, requests, 0);
+    AT(llmrl_cost, input_tokens, 8);
+    AT(llmrl_cost, output_tokens, 16);
+    AT(llmrl_cost, cached_tokens, 24);
+    AT(llmrl_cost, cache_write_tokens, 32);
+    AT(llmrl_cost, reserved, 40);
+
+    EQUAL(sizeof(llmrl_options), 16 + 3 * sizeof(void *));
+    AT(llmrl_options, flags, 0);
+    AT(llmrl_options, max_waiters, 4);
+    AT(llmrl_options, max_permits, 8);
+    AT(llmrl_options, reserved0, 12);
+    AT(llmrl_options, clock, 16);
+    AT(llmrl_options, wake, 16 + sizeof(void *));
+    AT(llmrl_options, wake_ctx, 16 + 2 * sizeof(void *));
+
+    EQUAL(sizeof(llmrl_stats), 72);
+    AT(llmrl_stats, granted, 0);
+    AT(llmrl_stats, refused, 8);
+    AT(llmrl_stats, waiting, 16);
+    AT(llmrl_stats, in_flight, 24);
+    AT(llmrl_stats, cancelled, 32);
+    AT(llmrl_stats, timed_out, 40);
+    AT(llmrl_stats, wakes, 48);
+    AT(llmrl_stats, wait_total_ns, 56);
+    AT(llmrl_stats, wait_max_ns, 64);
+
+    EQUAL(sizeof(llmrl_limit_state), 48);
+    AT(llmrl_limit_state, kind, 0);
+    AT(llmrl_limit_state, meter, 4);
+    AT(llmrl_limit_state, amount, 8);
+    AT(llmrl_limit_state, period_ns, 16);
+    AT(llmrl_limit_state, burst, 24);
+    AT(llmrl_limit_state, available, 32);
+    AT(llmrl_limit_state, paused_ns, 40);
+
+    EQUAL(LLMRL_OK, 0);
+    EQUAL(LLMRL_PENDING, 1);
+    EQUAL(LLMRL_REFUSED, 2);
+    EQUAL(LLMRL_ERR_NULL, -1);
+    EQUAL(LLMRL_ERR_SIZE, -2);
+    EQUAL(LLMRL_ERR_FLAGS, -3);
+    EQUAL(LLMRL_ERR_RANGE, -4);
+    EQUAL(LLMRL_ERR_COST, -5);
+    EQUAL(LLMRL_ERR_INDEX, -6);
+    EQUAL(LLMRL_ERR_NEVER, -7);
+    EQUAL(LLMRL_ERR_FULL, -8);
+    EQUAL(LLMRL_ERR_DEADLINE, -9);
+    EQUAL(LLMRL_ERR_CLOSED, -10);
+    EQUAL(LLMRL_ERR_STALE, -11);
+    EQUAL(LLMRL_ERR_BUSY, -12);
+    EQUAL(LLMRL_ERR_MEMORY, -13);
+    EQUAL(LLMRL_ERR_PANIC, -14);
+    EQUAL(LLMRL_ERR_HANDLE, -15);
+    CHECK(LLMRL_FOREVER == UINT64_MAX);
+    EQUAL(LLMRL_TOKEN_BUCKET, 1);
+    EQUAL(LLMRL_IN_FLIGHT, 2);
+    EQUAL(LLMRL_REQUESTS, 1);
+    EQUAL(LLMRL_TOKENS, 2);
+    EQUAL(LLMRL_INPUT_TOKENS, 3);
+    EQUAL(LLMRL_OUTPUT_TOKENS, 4);
+    EQUAL(LLMRL_OVERSIZE_WHEN_FULL, 1);
+    EQUAL(LLMRL_START_EMPTY, 2);
+    EQUAL(LLMRL_MAX_LIMITS, 8);
+    return 0;
+}

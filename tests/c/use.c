@@ -1,0 +1,155 @@
+/* Every function, used as it is meant to be. */
+#include "check.h"
+
+static void versions(void)
+{
+    CHECK(strcmp(llmrl_version(), LLMRL_VERSION) == 0);
+    EQUAL(llmrl_version_number(), LLMRL_VERSION_NUMBER);
+    EQUAL(llmrl_abi_version(), LLMRL_ABI_VERSION);
+    llmrl_abi_v1();
+    llmrl_status status;
+    for (status = -15; status <= 2; status++) {
+        llmrl_status other;
+        const char *text = llmrl_strerror(status);
+        CHECK(strlen(text) > 3 && strcmp(text, llmrl_strerror(-1000)) != 0);
+        for (other = -15; other < status; other++)
+            CHECK(strcmp(text, llmrl_strerror(other)) != 0);
+    }
+    CHECK(strcmp(llmrl_strerror(INT32_MIN), llmrl_strerror(INT32_MAX)) == 0);
+}
+
+static void a_request(void)
+{
+    llmrl_clock *clock = clock_at(7 * SECOND);
+    llmrl_options options = no_options();
+    llmrl_limit limits[3];
+    llmrl_permit a = 0, b = 0, c = 0;
+    llmrl_cost estimate = cost_of(600, 400), used = cost_of(500, 100), more = cost_of(900, 300);
+    uint64_t wait = 0;
+    llmrl_limiter *l;
+    llmrl_stats stats;
+
+    limits[0] = bucket(LLMRL_REQUESTS, 60);
+    limits[1] = bucket(LLMRL_TOKENS, 2000);
+    limits[2] = in_flight(2);
+    options.clock = clock;
+    l = limiter_of(limits, 3, &options);
+    llmrl_clock_free(clock);
+
+    /* Held, then settled with less, which comes back. */
+    OK(llmrl_try_acquire(l, &estimate, &a, &wait));
+    CHECK(a != 0);
+    EQUAL(state_of(l, 1).available, 1000);
+    EQUAL(state_of(l, 2).available, 1);
+    OK(llmrl_poll(l, a, NULL));
+    OK(llmrl_adjust(l, a, &more));
+    EQUAL(state_of(l, 1).available, 800);
+    OK(llmrl_settle(l, a, &used));
+    EQUAL(state_of(l, 1).available, 1400);
+    EQUAL(state_of(l, 2).available, 2);
+    EQUAL(llmrl_settle(l, a, &used), LLMRL_ERR_STALE);
+
+    /* Two in flight are all there may be; a release frees the slot and keeps the charge, a cancel frees both. */
+    OK(llmrl_acquire(l, &used, 0, &a));
+    OK(llmrl_enqueue(l, &used, 0, &b, &wait));
+    EQUAL(llmrl_try_acquire(l, &used, &c, &wait), LLMRL_REFUSED);
+    EQUAL(c, 0);
+    EQUAL(wait, LLMRL_FOREVER);
+    OK(llmrl_release(l, a));
+    EQUAL(state_of(l, 1).available, 200);
+    OK(llmrl_cancel(l, b));
+    EQUAL(state_of(l, 1).available, 800);
+
+    /* 1000 of 800: the missing 200 of 2000 a minute take 6 s. */
+    EQUAL(llmrl_try_acquire(l, &estimate, &c, &wait), LLMRL_REFUSED);
+    EQUAL(wait, 6 * SECOND);
+
+    stats = stats_of(l);
+    EQUAL(stats.granted, 3);
+    EQUAL(stats.refused, 2);
+    EQUAL(stats.waiting, 0);
+    EQUAL(stats.in_flight, 0);
+    EQUAL(state_of(l, 0).available, 60 - 2);
+
+    /* Other use, and what the provider says. */
+    OK(llmrl_limiter_charge(l, &estimate));
+    EQUAL(state_of(l, 1).available, -200);
+    OK(llmrl_limiter_pause(l, 0, 90 * SECOND));
+    EQUAL(state_of(l, 0).paused_ns, 90 * SECOND);
+    EQUAL(llmrl_try_acquire(l, &used, &c, &wait), LLMRL_REFUSED);
+    EQUAL(wait, 90 * SECOND);
+    OK(llmrl_limiter_pause(l, 0, 0));
+    OK(llmrl_limiter_retune(l, 1, 4000, 30 * SECOND, 3000));
+    EQUAL(state_of(l, 1).amount, 4000);
+    EQUAL(state_of(l, 1).period_ns, 30 * SECOND);
+    EQUAL(state_of(l, 1).burst, 3000);
+    OK(llmrl_limiter_retune(l, 2, 5, 0, 0));
+    EQUAL(state_of(l, 2).amount, 5);
+    EQUAL(state_of(l, 2).available, 5);
+    EQUAL(state_of(l, 2).kind, LLMRL_IN_FLIGHT);
+    EQUAL(state_of(l, 1).kind, LLMRL_TOKEN_BUCKET);
+    EQUAL(state_of(l, 1).meter, LLMRL_TOKENS);
+
+    OK(llmrl_limiter_close(l));
+    OK(llmrl_limiter_close(l));
+    EQUAL(llmrl_acquire(l, &used, LLMRL_FOREVER, &c), LLMRL_ERR_CLOSED);
+    llmrl_limiter_free(l);
+}
+
+static void without_permits(void)
+{
+    llmrl_options options = no_options();
+    llmrl_limit limit = bucket(LLMRL_OUTPUT_TOKENS, 10);
+    llmrl_cost cost = cost_of(0, 7);
+    llmrl_limiter *l;
+
+    limit.period_ns = 10 * MINUTE;
+    limit.flags = LLMRL_OVERSIZE_WHEN_FULL;
+    l = limiter_of(&limit, 1, &options);
+    OK(llmrl_try_acquire(l, &cost, NULL, NULL));
+    EQUAL(llmrl_try_acquire(l, &cost, NULL, NULL), LLMRL_REFUSED);
+    EQUAL(llmrl_acquire(l, &cost, 1000, NULL), LLMRL_ERR_DEADLINE);
+    CHECK(state_of(l, 0).available >= 3);
+    llmrl_limiter_free(l);
+
+    /* More than the burst, admitted because the bucket is full. */
+    l = limiter_of(&limit, 1, &options);
+    cost.output_tokens = 25;
+    OK(llmrl_try_acquire(l, &cost, NULL, NULL));
+    CHECK(state_of(l, 0).available < 0);
+    llmrl_limiter_free(l);
+
+    limit.flags = LLMRL_START_EMPTY;
+    l = limiter_of(&limit, 1, &options);
+    cost.output_tokens = 10;
+    EQUAL(llmrl_try_acquire(l, &cost, NULL, NULL), LLMRL_REFUSED);
+    cost.output_tokens = 11;
+    EQUAL(llmrl_try_acquire(l, &cost, NULL, NULL), LLMRL_ERR_NEVER);
+    llmrl_limiter_free(l);
+}
+
+static void a_clock(void)
+{
+    llmrl_clock *clock = clock_at(5);
+    uint64_t now = 0;
+    OK(llmrl_clock_advance(clock, 10));
+    OK(llmrl_clock_now(clock, &now));
+    EQUAL(now, 15);
+    OK(llmrl_clock_advance(clock, UINT64_MAX));
+    OK(llmrl_clock_now(clock, &now));
+    EQUAL(now, INT64_MAX);
+    llmrl_clock_free(clock);
+    clock = clock_at(UINT64_MAX);
+    OK(llmrl_clock_now(clock, &now));
+    EQUAL(now, INT64_MAX);
+    llmrl_clock_free(clock);
+}
+
+int main(void)
+{
+    versions();
+    a_request();
+    without_permits();
+    a_clock();
+    return 0;
+}
