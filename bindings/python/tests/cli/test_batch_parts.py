@@ -1,0 +1,229 @@
+"""The parts of ``llmrl batch`` that need neither a network nor the library: reading, judging, estimating."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import pytest
+
+from llmrl.cli import batch_input
+from llmrl.cli.batch_answer import Verdict, decode, judge, seconds, usage_of
+from llmrl.cli.batch_estimate import MEDIA_TOKENS, MIN_ANSWERS, Estimator, text_size
+from llmrl.cli.batch_input import BadLine, Request, count_lines, parse_line, read_batch
+from llmrl.cli.batch_output import OutputError, Results, make_line
+
+
+@pytest.mark.parametrize(
+    "content,count",
+    [
+        (b"", 0),
+        (b"\n\n", 0),
+        (b"a", 1),
+        (b"a\n", 1),
+        (b"a\n\n  \nb", 2),
+        (b"x" * (3 << 20), 1),
+        (b"x" * ((1 << 20) - 1) + b"\n" + b"y", 2),
+        (b" " * (1 << 20) + b"z\n" + b" " * (1 << 20) + b"\n", 1),
+    ],
+)
+def test_lines_are_counted_without_blanks(tmp_path: Path, content: bytes, count: int) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(content)
+    assert count_lines(path) == count
+    assert len(list(read_batch(path))) == count
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    one = b'{"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "x"}}'
+    path.write_bytes(b"\xef\xbb\xbf" + one + b"\r\n\r\n" + one)
+    items = list(read_batch(path))
+    assert [(type(i), i.line) for i in items] == [(Request, 1), (Request, 3)]
+
+
+def test_a_line_without_end_is_skipped_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_input, "MAX_LINE", 1000)
+    path = tmp_path / "in"
+    path.write_bytes(b"[" * 5_000_000 + b"\n" + b"3\n")
+    items = list(read_batch(path))
+    assert [i.line for i in items] == [1, 2] and "longer than" in items[0].reason
+
+
+@pytest.mark.parametrize(
+    "url", ["v1/x", "//evil/x", "/v1/../admin", "/v1/x?key=1", "/v1/x#y", "/v1/ x", "/v1/\u00e9", "/v1/x\n", "@evil", "/a@b", 3]
+)
+def test_only_plain_paths_are_joined_with_the_base(url: Any) -> None:
+    item = parse_line(1, json.dumps({"custom_id": "a", "url": url, "body": {}}).encode())
+    assert isinstance(item, BadLine) and item.custom_id == "a" and "url" in item.reason
+
+
+def test_numbers_that_python_refuses_are_bad_lines() -> None:
+    item = parse_line(9, b'{"custom_id": "a", "url": "/v1/x", "body": {"n": ' + b"9" * 5000 + b"}}")
+    assert isinstance(item, BadLine) and item.line == 9
+
+
+@pytest.mark.parametrize(
+    "text,value",
+    [
+        ("120ms", 0.12),
+        ("6m0s", 360),
+        ("1h2m3.5s", 3723.5),
+        ("4m12.172s", 252.172),
+        ("37 seconds", 37),
+        ("12", 12),
+        ("26.5", 26.5),
+        ("0", 0),
+        ("5µs", 5e-6),
+        ("1m", 60),
+        ("", None),
+        ("-5", None),
+        ("1e3s", None),
+        ("inf", None),
+        ("nan", None),
+        ("5 parsecs", None),
+        ("3s5", None),
+        ("ms", None),
+        ("9" * 400, None),
+    ],
+)
+def test_durations(text: str, value: Optional[float]) -> None:
+    assert seconds(text) == (None if value is None else pytest.approx(value))
+
+
+def body(message: str = "", code: Optional[str] = None, kind: Optional[str] = None) -> Dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "code": code}}
+
+
+TPM = "Rate limit reached for m in organization o on tokens per min (TPM): Limit 10000, Used 8554, Requested 3082. Please try again in 9.816s."
+AZURE = (
+    "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024 have exceeded token rate limit "
+    "of your current OpenAI S0 pricing tier. Please retry after 37 seconds."
+)
+
+
+@pytest.mark.parametrize(
+    "status,headers,content,expected",
+    [
+        (200, {}, {}, Verdict("ok")),
+        (200, {}, None, Verdict("retry", "status 200 without a JSON body")),
+        (429, {}, body(TPM), Verdict("retry", "status 429", "tokens", 9.816, 10000, 8554)),
+        (429, {"retry-after-ms": "4321", "retry-after": "5"}, body(TPM), Verdict("retry", "status 429", "tokens", 4.321, 10000, 8554)),
+        (429, {"retry-after-ms": "0", "retry-after": "1"}, body(), Verdict("retry", "status 429", None, 1.0)),
+        (429, {"retry-after": "0", "x-ratelimit-type": "Tokens"}, body(AZURE), Verdict("retry", "status 429", "tokens", 37.0)),
+        (429, {"x-ratelimit-type": "UserConcurrentRequests"}, body(), Verdict("retry", "status 429", "concurrent")),
+        (429, {}, None, Verdict("retry", "status 429")),
+        (429, {}, [1], Verdict("retry", "status 429")),
+        (429, {}, body("on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s."), Verdict("retry", "status 429", "requests", 20.0, 3, 3)),
+        (429, {"retry-after": "Sun, 09 Aug 2026 12:05:00 GMT", "date": "Sun, 09 Aug 2026 12:04:30 GMT"}, None, Verdict("retry", "status 429", None, 30.0)),
+        (429, {"retry-after": "86400"}, body(), Verdict("stop", "the provider asks to wait 24.0 hours")),
+        (429, {}, body("You exceeded your current quota", "insufficient_quota"), Verdict("stop", "the account has no quota left")),
+        (402, {}, None, Verdict("stop", "the account has no quota left")),
+        (401, {}, body(), Verdict("stop", "the API key was not accepted")),
+        (429, {}, body("Request too large for m on tokens per min (TPM): Limit 3, Requested 9."), Verdict("final", "the request is larger than the limit")),
+        (503, {"retry-after": "2"}, None, Verdict("retry", "status 503", wait=2.0)),
+        (404, {}, None, Verdict("final", "status 404")),
+        (302, {}, None, Verdict("final", "status 302")),
+        (429, {}, {"error": {"message": 3, "code": [], "type": {}}}, Verdict("retry", "status 429")),
+    ],
+)
+def test_what_an_answer_means(status: int, headers: Dict[str, str], content: Any, expected: Verdict) -> None:
+    assert judge(status, headers, content) == expected
+
+
+@pytest.mark.parametrize(
+    "usage,expected",
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 7}, (5, 7)),
+        ({"prompt_tokens": 5, "total_tokens": 5}, (5, 0)),
+        ({"input_tokens": 5, "output_tokens": 7}, (5, 7)),
+        ({"prompt_tokens": -1}, None),
+        ({"prompt_tokens": True}, None),
+        ({"prompt_tokens": 1 << 40}, None),
+        ({"prompt_tokens": 5, "completion_tokens": "7"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_only_sane_usage_is_used(usage: Any, expected: Any) -> None:
+    assert usage_of({"usage": usage}) == expected
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000])
+def test_what_is_no_json_is_none(raw: bytes) -> None:
+    assert decode(raw) is None
+
+
+def test_text_is_measured_and_media_is_not() -> None:
+    content = [
+        {"type": "text", "text": "abcd"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}},
+    ]
+    assert text_size({"messages": [{"role": "user", "content": content}]}) == (4, MEDIA_TOKENS)
+    assert text_size({"prompt": [1, 2, 3]}) == (0, 3)
+    assert text_size({"input": "\u4f60\u597d"}) == (6, 0)
+
+
+def chat(text: str, **more: Any) -> Dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **more}
+
+
+def test_an_estimate_is_text_plus_the_request_s_own_bound() -> None:
+    estimator = Estimator(4.0, 1024, True)
+    url = "/v1/chat/completions"
+    assert estimator.cost(url, chat("x" * 41, max_tokens=30), True) == (11, 30)
+    assert estimator.cost(url, chat("x", max_tokens=30, max_completion_tokens=50, n=3), True) == (1, 150)
+    assert estimator.cost(url, chat("x"), True) == (1, 1024)
+    assert estimator.cost("/v1/embeddings", {"input": "x" * 40}, True) == (10, 0)
+    assert estimator.cost(url, chat("x", max_tokens="a lot", n="many"), True) == (1, 1024)
+    assert estimator.cost(url, {}, True) == (1, 1024)
+
+
+def test_learning_only_raises_inputs_and_only_where_the_charge_is_corrected() -> None:
+    dense, sparse = Estimator(4.0, 1024, True), Estimator(4.0, 1024, True)
+    fixed = Estimator(4.0, 1024, False)
+    for _ in range(MIN_ANSWERS):
+        dense.answered(chat("x" * 100), 50, 10)
+        fixed.answered(chat("x" * 100), 50, 10)
+        sparse.answered(chat("x" * 100), 10, 10)
+    assert dense.chars_per_token(settles=True) == 2.0
+    assert dense.chars_per_token(settles=False) == 4.0
+    assert sparse.chars_per_token(settles=True) == 4.0
+    assert fixed.chars_per_token(settles=True) == 4.0 and fixed.open_output() == 1024
+    assert dense.open_output() == 10, "what no maximum bounds is estimated from the answers"
+    assert dense.cost("/v1/x", chat("x" * 100, max_tokens=7), True) == (50, 7), "a stated maximum is reserved whole"
+
+
+def test_results_say_what_is_final(tmp_path: Path) -> None:
+    def response(status: int, message: str = "") -> bytes:
+        return json.dumps({"status_code": status, "request_id": None, "body": body(message)}).encode()
+
+    path = tmp_path / "out"
+    final = {"ok": 200, "bad": 400, "long": 413}
+    again = {"slow": 429, "down": 503, "key": 401, "money": 402}
+    lines = [make_line(name, response(status), None) for name, status in {**final, **again}.items()]
+    lines.append(make_line("large", response(429, "Request too large for m"), None))
+    lines.append(make_line("lost", None, {"code": "connection_error", "message": "x"}))
+    path.write_bytes(b"".join(lines))
+    results = Results(path)
+    try:
+        assert results.found.answered == {batch_input.id_key(n) for n in [*final, "large"]}
+        assert (results.found.ok, results.found.failed, results.found.again) == (1, 3, 5)
+        kept = [json.loads(text)["custom_id"] for text in path.read_bytes().splitlines()]
+        assert kept == [*final, "large"]
+        with pytest.raises(OutputError, match="being written by another"):
+            Results(path)
+    finally:
+        results.close()
+
+
+def test_a_custom_id_with_a_lone_surrogate_survives(tmp_path: Path) -> None:
+    item = parse_line(1, b'{"custom_id": "a\\ud800", "url": "/v1/x", "body": {}}')
+    assert isinstance(item, Request)
+    results = Results(tmp_path / "out")
+    results.write(make_line(item.custom_id, b'{"status_code": 200}', None))
+    results.close()
+    again = Results(tmp_path / "out")
+    again.close()
+    assert again.found.answered == {batch_input.id_key("a\ud800")}
