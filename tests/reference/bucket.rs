@@ -1,0 +1,201 @@
+//! A token bucket as an exact ledger, and the same as a fluid.
+
+use super::script::BucketSpec;
+use llmrl::ManualClock;
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One, ToPrimitive, Zero};
+
+/// The deepest debt that charges can make.
+pub const MAX_DEBT: i64 = 1 << 47;
+
+/// Where the clock driven by hand stops. What is due later is not due at all.
+pub const END_NS: u64 = ManualClock::MAX_NS;
+
+fn whole(n: u64) -> BigRational {
+    BigRational::from_integer(n.into())
+}
+
+/// Production since the beginning, exactly, and what of it has been used.
+///
+/// A token can be spent from the instant at which it is whole, so production counts by its floor; the fraction
+/// is never dropped, also not when the rate changes or when the bucket is full.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    pub amount: u64,
+    pub period_ns: u64,
+    pub burst: u64,
+    pub when_full: bool,
+    since: u64,
+    produced: BigRational,
+    used: BigInt,
+    pub paused_until: u64,
+    /// How far the library's 64-bit rate may have run ahead of the exact one.
+    ahead: BigRational,
+    fluid: Fluid,
+}
+
+/// May `n` tokens be taken?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    Yes,
+    /// First at this instant, exactly; `None` is after the end of the clock.
+    At(Option<u64>),
+    Never,
+}
+
+impl Bucket {
+    pub fn new(spec: &BucketSpec, now: u64) -> Self {
+        let balance = if spec.start_empty { 0 } else { spec.burst };
+        Self {
+            amount: spec.amount,
+            period_ns: spec.period_ns,
+            burst: spec.burst,
+            when_full: spec.when_full,
+            since: now,
+            produced: BigRational::zero(),
+            used: -BigInt::from(balance),
+            paused_until: 0,
+            ahead: BigRational::zero(),
+            fluid: Fluid {
+                level: whole(balance),
+                at: now,
+            },
+        }
+    }
+
+    fn rate(&self) -> BigRational {
+        BigRational::new(self.amount.into(), self.period_ns.into())
+    }
+
+    fn stretch(&self, now: u64) -> BigRational {
+        whole(now - self.since) * self.rate()
+    }
+
+    /// Tokens and parts of tokens produced by `now`.
+    pub fn produced(&self, now: u64) -> BigRational {
+        &self.produced + self.stretch(now)
+    }
+
+    fn line(&self, now: u64) -> BigInt {
+        self.produced(now).floor().to_integer()
+    }
+
+    /// Used, after what an idle bucket has forfeited counts as used.
+    fn settled(&self, now: u64) -> BigInt {
+        self.used.clone().max(self.line(now) - self.burst)
+    }
+
+    /// Tokens that can be taken now; negative is debt.
+    pub fn available(&self, now: u64) -> i64 {
+        (self.line(now) - self.settled(now)).to_i64().unwrap()
+    }
+
+    fn need(&self, n: u64) -> u64 {
+        if self.when_full { n.min(self.burst) } else { n }
+    }
+
+    pub fn never(&self, n: u64) -> bool {
+        n > self.burst && !self.when_full
+    }
+
+    /// Whether `n` can be taken at `now` when `before` have been taken first.
+    pub fn check_after(&self, n: u64, before: u64, now: u64) -> Check {
+        if self.never(n) {
+            return Check::Never;
+        }
+        let target = self.settled(now) + before + self.need(n);
+        let at = match self.line(now) >= target {
+            true => Some(now),
+            false => self.first(&target),
+        };
+        match at.map(|at| at.max(self.paused_until)) {
+            Some(at) if at <= now => Check::Yes,
+            at => Check::At(at),
+        }
+    }
+
+    pub fn check(&self, n: u64, now: u64) -> Check {
+        self.check_after(n, 0, now)
+    }
+
+    /// The first nanosecond at which `target` tokens have been produced.
+    fn first(&self, target: &BigInt) -> Option<u64> {
+        let missing = BigRational::from_integer(target.clone()) - &self.produced;
+        let wait = (missing / self.rate()).ceil().to_integer();
+        let at = BigInt::from(self.since) + wait;
+        at.to_u64().filter(|&at| at <= END_NS)
+    }
+
+    /// Takes what [`check`](Self::check) has allowed.
+    pub fn take(&mut self, n: u64, now: u64) {
+        self.used = self.settled(now) + n;
+        self.fluid.run(&self.rate(), self.burst, now);
+        self.fluid.level -= whole(n);
+    }
+
+    /// Use that nobody asked for. It goes below zero, but not for ever.
+    pub fn charge(&mut self, n: u64, now: u64) {
+        let room = self.available(now) + MAX_DEBT;
+        self.take(n.min(room.max(0) as u64), now);
+    }
+
+    pub fn refund(&mut self, n: u64, now: u64) {
+        self.used -= n;
+        self.fluid.run(&self.rate(), self.burst, now);
+        self.fluid.level += whole(n);
+        self.fluid.run(&self.rate(), self.burst, now);
+    }
+
+    pub fn retune(&mut self, amount: u64, period_ns: u64, burst: u64, now: u64) {
+        self.used = self.settled(now);
+        self.fluid.run(&self.rate(), self.burst, now);
+        self.ahead = self.slack(now);
+        self.produced = self.produced(now);
+        self.since = now;
+        (self.amount, self.period_ns, self.burst) = (amount, period_ns, burst);
+        self.fluid.run(&self.rate(), burst, now);
+    }
+
+    pub fn pause(&mut self, ns: u64, now: u64) {
+        self.paused_until = if ns == 0 { 0 } else { now.saturating_add(ns) };
+    }
+
+    /// The library's rate has 64 significant bits and is rounded up, so it runs early by one part in 2^63.
+    fn slack(&self, now: u64) -> BigRational {
+        &self.ahead + self.stretch(now) / (BigInt::one() << 63u32)
+    }
+
+    /// Whether the next token is so near at `now` that a rate of 64 bits may show it already.
+    ///
+    /// The only freedom that the library has. It shows after years of uptime, by one nanosecond.
+    pub fn is_hair_breadth(&self, now: u64) -> bool {
+        let produced = self.produced(now);
+        let missing = produced.ceil() - produced;
+        !missing.is_zero() && missing <= self.slack(now)
+    }
+
+    /// The balance of the textbook's continuous bucket, for which a fraction is as good as a whole.
+    pub fn fluid(&mut self, now: u64) -> BigRational {
+        self.fluid.run(&self.rate(), self.burst, now);
+        self.fluid.level.clone()
+    }
+}
+
+/// The textbook: a level that rises with time and stops at the burst.
+#[derive(Clone, Debug)]
+struct Fluid {
+    level: BigRational,
+    at: u64,
+}
+
+impl Fluid {
+    fn run(&mut self, rate: &BigRational, burst: u64, now: u64) {
+        self.level += whole(now - self.at) * rate;
+        self.at = now;
+        let burst = whole(burst);
+        if self.level > burst {
+            self.level = burst;
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Several limits and one queue, one step at a time.
+
+use super::bucket::{Bucket, Check};
+use super::script::{Answer, BucketSpec, LimitSpec, Name, Op, Setup, Wait};
+use llmrl::{Cost, Limit};
+use std::collections::{HashMap, VecDeque};
+
+#[derive(Clone)]
+enum Rule {
+    Bucket(BucketSpec, Bucket),
+    InFlight { slots: i64, held: i64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In the queue; the deadline is the last instant at which a grant is welcome.
+    Waiting {
+        deadline: Option<u64>,
+    },
+    /// Decided, but its owner has not asked since.
+    Granted,
+    TimedOut,
+    Misfit,
+    Held,
+}
+
+#[derive(Clone)]
+struct Ticket {
+    cost: Cost,
+    state: State,
+}
+
+/// See [`super`].
+#[derive(Clone)]
+pub struct Model {
+    now: u64,
+    rules: Vec<Rule>,
+    tickets: HashMap<Name, Ticket>,
+    /// In order. One whose name no longer waits has left, and counts until the queue has passed it.
+    queue: VecDeque<Name>,
+    max_waiters: usize,
+    closed: bool,
+    pub granted: u64,
+}
+
+impl Model {
+    pub fn new(setup: &Setup) -> Self {
+        let rule = |limit: &LimitSpec| match limit {
+            LimitSpec::Bucket(spec) => {
+                Rule::Bucket(spec.clone(), Bucket::new(spec, setup.start_ns))
+            }
+            LimitSpec::InFlight(slots) => Rule::InFlight {
+                slots: *slots as i64,
+                held: 0,
+            },
+        };
+        Self {
+            now: setup.start_ns,
+            rules: setup.limits.iter().map(rule).collect(),
+            tickets: HashMap::new(),
+            queue: VecDeque::new(),
+            max_waiters: setup.max_waiters,
+            closed: false,
+            granted: 0,
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Time by itself changes nothing: somebody has to look.
+    pub fn advance_to(&mut self, at: u64) {
+        assert!(at >= self.now);
+        self.now = at;
+    }
+
+    pub fn available(&self, limit: usize) -> i64 {
+        match &self.rules[limit] {
+            Rule::Bucket(_, bucket) => bucket.available(self.now),
+            Rule::InFlight { slots, held } => slots - held,
+        }
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        let held = |rule: &Rule| match rule {
+            Rule::InFlight { held, .. } => *held,
+            Rule::Bucket(..) => 0,
+        };
+        self.rules.iter().map(held).sum::<i64>() as u64
+    }
+
+    /// See [`Bucket::is_hair_breadth`].
+    pub fn is_hair_breadth(&self, at: u64) -> bool {
+        self.buckets().any(|(_, bucket)| bucket.is_hair_breadth(at))
+    }
+
+    /// Whether the library may say `other` where the model says `own`.
+    pub fn agrees(&self, own: &Answer, other: &Answer) -> bool {
+        match (own, other) {
+            (Answer::Refused(Wait::Open), Answer::Refused(_)) => true,
+            (Answer::Pending(Wait::Open), Answer::Pending(_)) => true,
+            (Answer::Refused(own), Answer::Refused(other))
+            | (Answer::Pending(own), Answer::Pending(other)) => match (own, other) {
+                (Wait::Ns(own), Wait::Ns(other)) if own > other => {
+                    self.is_hair_breadth(self.now + other)
+                }
+                _ => own == other,
+            },
+            _ => own == other,
+        }
+    }
+
+    fn buckets(&self) -> impl Iterator<Item = (&BucketSpec, &Bucket)> {
+        self.rules.iter().filter_map(|rule| match rule {
+            Rule::Bucket(spec, bucket) => Some((spec, bucket)),
+            Rule::InFlight { .. } => None,
+        })
+    }
+
+    fn for_each_bucket(&mut self, mut change: impl FnMut(&BucketSpec, &mut Bucket, u64)) {
+        for rule in &mut self.rules {
+            if let Rule::Bucket(spec, bucket) = rule {
+                change(spec, bucket, self.now);
+            }
+        }
+    }
+
+    fn has_slots(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| matches!(rule, Rule::InFlight { .. }))
+    }
+
+    fn slot_is_missing(&self) -> bool {
+        let full = |rule: &Rule| matches!(rule, Rule::InFlight { slots, held } if held >= slots);
+        self.rules.iter().any(full)
+    }
+
+    fn misfit(&self, cost: &Cost) -> bool {
+        self.buckets()
+            .any(|(spec, bucket)| bucket.never(spec.cost(cost)))
+    }
+
+    /// All limits together; a limit on whose meter the request costs nothing has no say.
+    fn check(&self, cost: &Cost) -> Check {
+        if self.misfit(cost) {
+            return Check::Never;
+        }
+        if self.slot_is_missing() {
+            return Check::At(None);
+        }
+        match self.due_after(cost, &[]) {
+            Some(at) if at <= self.now => Check::Yes,
+            at => Check::At(at),
+        }
+    }
+
+    /// The first instant at which production alone covers `cost` behind all of `ahead`.
+    fn due_after(&self, cost: &Cost, ahead: &[Cost]) -> Option<u64> {
+        let mut due = self.now;
+        for (spec, bucket) in self.buckets() {
+            let before = ahead.iter().map(|cost| spec.cost(cost)).sum();
+            if spec.cost(cost) > 0 {
+                match bucket.check_after(spec.cost(cost), before, self.now) {
+                    Check::Yes => {}
+                    Check::At(at) => due = due.max(at?),
+                    Check::Never => return None,
+                }
+            }
+        }
+        Some(due)
+    }
+
+    fn take(&mut self, cost: &Cost) {
+        self.granted += 1;
+        self.for_each_bucket(|spec, bucket, now| {
+            if spec.cost(cost) > 0 {
+                bucket.take(spec.cost(cost), now);
+            }
+        });
+        self.free_slots(-1);
+    }
+
+    fn free_slots(&mut self, by: i64) {
+        for rule in &mut self.rules {
+            if let Rule::InFlight { held, .. } = rule {
+                *held -= by;
+            }
+        }
+    }
+
+    /// Grants from the front whatever can be granted now.
+    pub fn pump(&mut self) {
+        while let Some(&head) = self.queue.front() {
+            if let Some(&Ticket {
+                cost,
+                state: State::Waiting { deadline },
+            }) = self.tickets.get(&head)
+            {
+                let outcome = if self.closed {
+                    return;
+                } else if deadline.is_some_and(|deadline| self.now > deadline) {
+                    State::TimedOut
+                } else {
+                    match self.check(&cost) {
+                        Check::Never => State::Misfit,
+                        Check::At(_) => return,
+                        Check::Yes => {
+                            self.take(&cost);
+                            State::Granted
+                        }
+                    }
+                };
+                self.tickets.insert(
+                    head,
+                    Ticket {
+                        cost,
+                        state: outcome,
+                    },
+                );
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    pub fn apply(&mut self, op: &Op) -> Answer {
+        match *op {
+            Op::TryAcquire { name, ref cost } => self.try_acquire(name, cost),
+            Op::Enqueue {
+                name,
+                ref cost,
+                timeout_ns,
+            } => self.enqueue(name, cost, timeout_ns),
+            Op::Poll(name) => self.poll(name),
+            Op::Adjust(name, ref cost) => self.settle(name, Some(cost), false),
+            Op::Settle(name, ref cost) => self.settle(name, Some(cost), true),
+            Op::Release(name) => self.settle(name, None, true),
+            Op::Cancel(name) => self.cancel(name),
+            Op::Charge(ref cost) => {
+                if !in_range(cost) {
+                    return Answer::Cost;
+                }
+                if self.replace(&NOTHING, cost) {
+                    self.pump();
+                }
+                Answer::Ok
+            }
+            Op::Retune {
+                limit,
+                amount,
+                period_ns,
+                burst,
+            } => self.change(limit, |bucket, now| {
+                bucket.retune(amount, period_ns, burst, now)
+            }),
+            Op::Pause { limit, ns } => self.change(limit, |bucket, now| bucket.pause(ns, now)),
+            Op::Resize(n) => {
+                let found = self.rules.iter_mut().find_map(|rule| match rule {
+                    Rule::InFlight { slots, .. } => Some(slots),
+                    Rule::Bucket(..) => None,
+                });
+                match found {
+                    Some(slots) if (1..=Limit::MAX_IN_FLIGHT).contains(&n) => *slots = n as i64,
+                    _ => return Answer::Range,
+                }
+                self.pump();
+                Answer::Ok
+            }
+            Op::Close => {
+                self.closed = true;
+                Answer::Ok
+            }
+        }
+    }
+
+    fn try_acquire(&mut self, name: Name, cost: &Cost) -> Answer {
+        if !in_range(cost) {
+            return Answer::Cost;
+        }
+        if self.closed {
+            return Answer::Closed;
+        }
+        self.pump();
+        match self.check(cost) {
+            Check::Never => Answer::Never,
+            Check::Yes if self.queue.is_empty() => {
+                self.take(cost);
+                let (cost, state) = (*cost, State::Held);
+                self.tickets.insert(name, Ticket { cost, state });
+                Answer::Ok
+            }
+            // Who comes from outside does not pass those who wait.
+            Check::Yes => Answer::Refused(Wait::Open),
+            Check::At(_) if self.slot_is_missing() => Answer::Refused(Wait::Forever),
+            Check::At(_) if !self.queue.is_empty() => Answer::Refused(Wait::Open),
+            Check::At(at) => Answer::Refused(self.until(at)),
+        }
+    }
+
+    fn until(&self, at: Option<u64>) -> Wait {
+        at.map_or(Wait::Forever, |at| Wait::Ns(at - self.now))
+    }
+
+    fn enqueue(&mut self, name: Name, cost: &Cost, timeout_ns: Option<u64>) -> Answer {
+        if !in_range(cost) {
+            return Answer::Cost;
+        }
+        if self.closed {
+            return Answer::Closed;
+        }
+        if self.misfit(cost) {
+            return Answer::Never;
+        }
+        // Whether who is turned away moves the queue is the library's business. But nobody is turned away for
+        // the sake of those who would have left.
+        let mut moved = self.clone();
+        moved.pump();
+        let deadline = timeout_ns.map(|timeout| self.now.saturating_add(timeout));
+        let ahead: Vec<Cost> = moved.waiting().map(|ticket| ticket.cost).collect();
+        let due = moved.due_after(cost, &ahead);
+        if deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline)) {
+            return Answer::Deadline;
+        }
+        if moved.places_taken() >= self.max_waiters {
+            return Answer::Full;
+        }
+        let (cost, state) = (*cost, State::Waiting { deadline });
+        self.tickets.insert(name, Ticket { cost, state });
+        self.queue.push_back(name);
+        self.poll(name)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Ticket> {
+        let tickets = self.queue.iter().filter_map(|name| self.tickets.get(name));
+        tickets.filter(|ticket| matches!(ticket.state, State::Waiting { .. }))
+    }
+
+    /// Those in the queue, also who has left and was not passed yet, and those with an outcome not asked for.
+    fn places_taken(&self) -> usize {
+        let unasked = [State::Granted, State::TimedOut, State::Misfit];
+        let decided = self
+            .tickets
+            .values()
+            .filter(|ticket| unasked.contains(&ticket.state));
+        self.queue.len() + decided.count()
+    }
+
+    fn poll(&mut self, name: Name) -> Answer {
+        if !self.tickets.contains_key(&name) {
+            return Answer::Stale;
+        }
+        if let Some(answer) = self.outcome(name) {
+            return answer;
+        }
+        self.pump();
+        if let Some(answer) = self.outcome(name) {
+            return answer;
+        }
+        let Some(Ticket {
+            cost,
+            state: State::Waiting { deadline },
+        }) = self.tickets.get(&name)
+        else {
+            return Answer::Stale;
+        };
+        let (cost, deadline) = (*cost, *deadline);
+        if self.closed || deadline.is_some_and(|deadline| self.now > deadline) {
+            self.tickets.remove(&name);
+            self.pump();
+            return if self.closed {
+                Answer::Closed
+            } else {
+                Answer::Deadline
+            };
+        }
+        // Time changes something when it is covered, or when it is too late.
+        if self.queue.front() != Some(&name) {
+            return Answer::Pending(Wait::Open);
+        }
+        let Check::At(due) = self.check(&cost) else {
+            unreachable!("a head that can be decided has been")
+        };
+        let late = deadline.map(|deadline| deadline.saturating_add(1));
+        Answer::Pending(self.until(due.into_iter().chain(late).min()))
+    }
+
+    /// What the owner of `name` gets to know without the queue being looked at.
+    fn outcome(&mut self, name: Name) -> Option<Answer> {
+        let ticket = self.tickets.get_mut(&name)?;
+        let answer = match ticket.state {
+            State::Waiting { .. } => return None,
+            State::Held | State::Granted => {
+                ticket.state = State::Held;
+                return Some(Answer::Ok);
+            }
+            State::TimedOut => Answer::Deadline,
+            State::Misfit => Answer::Never,
+        };
+        self.tickets.remove(&name);
+        Some(answer)
+    }
+
+    /// Replaces the estimate by `actual`, or lets it stand; `ends` frees the slot.
+    fn settle(&mut self, name: Name, actual: Option<&Cost>, ends: bool) -> Answer {
+        let Some(Ticket {
+            cost,
+            state: State::Held,
+        }) = self.tickets.get(&name)
+        else {
+            return Answer::Stale;
+        };
+        let (reserved, actual) = (*cost, *actual.unwrap_or(cost));
+        if !in_range(&actual) {
+            return Answer::Cost;
+        }
+        let mut told = self.replace(&reserved, &actual);
+        if ends {
+            self.tickets.remove(&name);
+            self.free_slots(1);
+            told |= self.has_slots();
+        } else {
+            let (cost, state) = (actual, State::Held);
+            self.tickets.insert(name, Ticket { cost, state });
+        }
+        if told {
+            self.pump();
+        }
+        Answer::Ok
+    }
+
+    /// Charges or gives back the difference; says whether there was one.
+    fn replace(&mut self, old: &Cost, new: &Cost) -> bool {
+        let mut changed = false;
+        self.for_each_bucket(|spec, bucket, now| {
+            let (old, new) = (spec.cost(old), spec.cost(new));
+            match new < old {
+                true => bucket.refund(old - new, now),
+                false if new > old => bucket.charge(new - old, now),
+                false => {}
+            }
+            changed |= new != old;
+        });
+        changed
+    }
+
+    fn cancel(&mut self, name: Name) -> Answer {
+        let Some(ticket) = self.tickets.remove(&name) else {
+            return Answer::Stale;
+        };
+        if matches!(ticket.state, State::Held | State::Granted) {
+            self.replace(&ticket.cost, &NOTHING);
+            self.free_slots(1);
+        }
+        self.pump();
+        Answer::Ok
+    }
+
+    fn change(&mut self, limit: usize, change: impl FnOnce(&mut Bucket, u64)) -> Answer {
+        match self.rules.get_mut(limit) {
+            None => return Answer::Index,
+            Some(Rule::InFlight { .. }) => return Answer::Range,
+            Some(Rule::Bucket(_, bucket)) => change(bucket, self.now),
+        }
+        self.pump();
+        Answer::Ok
+    }
+}
+
+const NOTHING: Cost = Cost {
+    requests: 0,
+    input: 0,
+    output: 0,
+    cached: 0,
+    cache_write: 0,
+};
+
+fn in_range(cost: &Cost) -> bool {
+    let Cost {
+        requests,
+        input,
+        output,
+        cached,
+        cache_write,
+    } = *cost;
+    let tokens = input.saturating_add(output);
+    let highest = [requests, tokens, cached, cache_write].into_iter().max();
+    requests > 0 && highest <= Some(Cost::MAX)
+}
