@@ -65,6 +65,7 @@ def test_a_token_refusal_brings_the_account_down_to_the_provider_s() -> None:
     verdict = Verdict("retry", "status 429", "tokens", 3.0, 10_000, 9_600)
     acc.refused(take(limiter, acc, (400, 600)), (400, 600), verdict)
     state = limiter.limits()[1]
+    assert available(limiter)[0] == 99 and acc.tokens == 0
     assert state.available == 400 and state.paused == pytest.approx(3.0) and verdict.paused
     assert available(limiter)[2] == 50
 
@@ -202,5 +203,7 @@ def test_unusable_headers_are_ignored(stated: str) -> None:
 
 def test_what_connecting_took_is_charged() -> None:
     limiter, acc, _ = account()
-    acc.first_on_the_wire(0.6)
-    assert available(limiter)[:2] == [99, 9_900]
+    acc.first_on_the_wire(1.2)
+    assert available(limiter)[:2] == [98, 9_800]
+    acc.first_on_the_wire(0.0)
+    assert available(limiter)[:2] == [98, 9_800]

@@ -323,14 +323,15 @@ def _limiter(args: argparse.Namespace) -> "tuple[Any, Any]":
 def _assume_spent(limiter: Any, meters: Any, idle: float) -> None:
     """The run before this one ended ``idle`` seconds ago and has probably used up everything until then; what the
     provider has produced since is all that may be counted on."""
+    from .batch_charge import charge
+
     states = limiter.limits()
-    for index, field in ((meters.requests, "requests"), (meters.tokens, "input")):
-        if index is None:
-            continue
-        state = states[index]
-        spent = state.burst - int(min(idle, 1e6) * state.amount / state.per)
-        if spent > 0:
-            limiter.charge(**{field: spent})
+    requests, tokens = (
+        0 if index is None else max(0, states[index].burst - int(min(idle, 1e6) * states[index].amount / states[index].per))
+        for index in (meters.requests, meters.tokens)
+    )
+    if requests or tokens:
+        charge(limiter, requests, tokens)
 
 
 def _opening(args: argparse.Namespace, found: Any) -> List[str]:

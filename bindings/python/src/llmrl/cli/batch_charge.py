@@ -123,10 +123,10 @@ class Account:
         if verdict.axis == "requests":
             self._settle(permit, cost, (0, 0))
         elif index is not None and stated and self._same_limit(index, verdict.limit):
-            self._settle(permit, cost, (0, 0))
-            surplus = self.limiter.limits()[index].available - (verdict.limit - verdict.used)
-            if surplus > 0:
-                self.limiter.charge(input=surplus)
+            theirs = verdict.limit - verdict.used
+            surplus = max(0, self.limiter.limits()[index].available + sum(cost) - theirs)
+            self._settle(permit, cost, (surplus, 0))
+            self.tokens -= surplus
             self._token_refusal(surplus)
         else:
             permit.release()
@@ -146,11 +146,12 @@ class Account:
         would be ahead by that much for the whole run.
         """
         states = self.limiter.limits()
-        for index, field in ((self.meters.requests, "requests"), (self.meters.tokens, "input")):
-            if index is not None:
-                units = int(delay * states[index].amount / states[index].per)
-                if units > 0:
-                    self.limiter.charge(**{field: units})
+        requests, tokens = (
+            0 if index is None else int(delay * states[index].amount / states[index].per)
+            for index in (self.meters.requests, self.meters.tokens)
+        )
+        if requests or tokens:
+            charge(self.limiter, requests, tokens)
 
     def headers(self, sent: Sent, headers: Mapping[str, str]) -> None:
         """Compare the provider's account, as an answer states it, with ours when that request was sent."""
@@ -176,7 +177,7 @@ class Account:
     def _keep_reservations(self, owed: int) -> None:
         self.mode = "reserve"
         if owed:
-            self.limiter.charge(input=owed)
+            charge(self.limiter, 0, owed)
             self.tokens += owed
         self._say(
             "the provider keeps what a request reserved (prompt + max_tokens) and gives nothing back; "
@@ -198,6 +199,12 @@ class Account:
             unit = "tokens" if index == self.meters.tokens else "requests"
             self._say(f"the provider states a limit of {stated:,} {unit}, but {ours:,} per minute was given here")
         return False
+
+
+def charge(limiter: Any, requests: int, tokens: int) -> None:
+    """Lower an account without a permit. The library has no cost without a request, so this takes at least one; all
+    uses are once per run."""
+    limiter.charge(requests=max(1, requests), input=tokens)
 
 
 def _whole(text: Optional[str]) -> Optional[int]:
