@@ -371,17 +371,17 @@ typedef struct llmrl_cost {
 typedef struct llmrl_clock llmrl_clock;
 
 /**
- * Makes a clock that shows start_ns nanoseconds, of which only differences ever
- * matter. Free it with llmrl_clock_free().
+ * Makes a clock that shows start_ns nanoseconds, of which only differences ever matter.
+ * Free it with llmrl_clock_free().
  *
  * Returns LLMRL_OK or LLMRL_ERR_NULL.
  */
 llmrl_status llmrl_clock_new(uint64_t start_ns, struct llmrl_clock **out);
 
 /**
- * Moves the clock forward and wakes all whose time has come: threads in
- * llmrl_acquire(), and tickets by their callback, on this thread, before the function
- * returns. The clock stops at the end of 64 bits, after 584 years.
+ * Moves the clock forward and wakes all whose time has come: threads in llmrl_acquire(),
+ * and tickets by their callback, on this thread, before the function returns. The clock
+ * stops at 2^63 - 1 nanoseconds, after 292 years.
  *
  * Returns LLMRL_OK.
  */

@@ -15,6 +15,7 @@
 
 pub mod bucket;
 pub mod clock;
+mod entries;
 pub mod in_flight;
 pub mod limit;
 pub mod limiter;

@@ -32,6 +32,7 @@
 //! found again by looking at used entries in turn before a fresh one is touched. So one exchange takes an entry and one
 //! store gives it back, and memory that was never needed is never resident.
 
+use super::entries::{Cell, Entries, Zeroed};
 use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release};
 use crossbeam_utils::CachePadded;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -53,6 +54,12 @@ fn word(uses: u64, phase: u64) -> u64 {
     uses << PHASE_BITS | phase
 }
 
+/// The entry that a number names, if there are so many.
+#[inline(always)]
+fn index(number: u64) -> usize {
+    (number & (MAX_ENTRIES as u64 - 1)) as usize
+}
+
 /// Used entries that are looked at for one that fell off the chain, before a fresh one is taken.
 const PROBES: usize = 8;
 
@@ -66,11 +73,26 @@ struct Entry<W, H> {
     word: AtomicU64,
     /// Index + 1 of the entry that was freed before this one; 0 ends the chain.
     next: AtomicU32,
-    content: cell::Cell<MaybeUninit<Content<W, H>>>,
+    content: Cell<MaybeUninit<Content<W, H>>>,
+}
+
+// SAFETY: atomics of 0 are valid, and so is content that need not be initialised. A table's content needs no drop.
+unsafe impl<W, H> Zeroed for Entry<W, H> {
+    #[cfg(any(loom, shuttle))]
+    fn zeroed() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            next: AtomicU32::new(0),
+            content: Cell::new(MaybeUninit::uninit()),
+        }
+    }
 }
 
 /// Why a number cannot be worked with.
+///
+/// As wide as a word, so that a claim, or why there is none, is passed in registers: a byte here costs 10 ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub(super) enum Unclaimed {
     /// It names nothing, not any more or not here.
     Stale,
@@ -86,7 +108,7 @@ pub(super) enum Claimed<'a, W, H> {
 
 /// See the [module](self).
 pub(super) struct Table<W, H> {
-    entries: memory::Entries<W, H>,
+    entries: Entries<Entry<W, H>>,
     base: u64,
     /// Head of the chain of free entries.
     chain: CachePadded<AtomicU32>,
@@ -104,7 +126,7 @@ impl<W, H> Table<W, H> {
     pub(super) fn new(capacity: usize, serial: u64) -> Option<Self> {
         assert!((1..=MAX_ENTRIES).contains(&capacity));
         Some(Self {
-            entries: memory::Entries::new(capacity)?,
+            entries: Entries::new(capacity)?,
             base: (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> INDEX_BITS).max(1),
             chain: CachePadded::new(AtomicU32::new(0)),
             fresh: AtomicU32::new(0),
@@ -117,55 +139,62 @@ impl<W, H> Table<W, H> {
     }
 
     /// Takes a free entry. A full table is known only after a look at every entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&self) -> Option<Claim<'_, W, H>> {
         let first = self.chain.load(Relaxed);
-        if first != 0
-            && let Some(claim) = self.take(first - 1)
-        {
-            let next = self.entries[first as usize - 1].next.load(Relaxed);
-            self.chain.store(next, Relaxed);
-            return Some(claim);
-        }
-        self.search(first)
+        let taken = match first {
+            0 => None,
+            _ => self.take(first - 1),
+        };
+        let number = match taken {
+            Some(number) => {
+                let next = self.entries[first as usize - 1].next.load(Relaxed);
+                self.chain.store(next, Relaxed);
+                number
+            }
+            None => self.search(first)?,
+        };
+        Some(Claim {
+            table: self,
+            number,
+        })
     }
 
     #[cold]
-    fn search(&self, first: u32) -> Option<Claim<'_, W, H>> {
+    fn search(&self, first: u32) -> Option<u64> {
         if first != 0 {
             // A chain that begins with an entry in use leads nowhere. If its taker is about to move it on, it still will.
             let _ = self.chain.compare_exchange(first, 0, Relaxed, Relaxed);
         }
         let len = self.entries.len();
         let fresh = (self.fresh.load(Relaxed) as usize).min(len);
-        if fresh < len {
-            return self.look(PROBES, fresh).or_else(|| {
-                let index = self.fresh.fetch_add(1, Relaxed);
-                ((index as usize) < len)
-                    .then(|| self.take(index))
-                    .flatten()
-                    .or_else(|| self.look(len, len))
-            });
+        if fresh == len {
+            return self.look(len, len);
         }
-        self.look(len, len)
+        self.look(PROBES, fresh).or_else(|| {
+            let index = self.fresh.fetch_add(1, Relaxed);
+            let taken = ((index as usize) < len).then(|| self.take(index));
+            taken.flatten().or_else(|| self.look(len, len))
+        })
     }
 
     /// Tries up to `tries` of the first `among` entries, going on where the last search ended.
-    fn look(&self, tries: usize, among: usize) -> Option<Claim<'_, W, H>> {
+    fn look(&self, tries: usize, among: usize) -> Option<u64> {
         let tries = tries.min(among);
         let start = self.cursor.load(Relaxed) as usize;
         (0..tries).find_map(|step| {
             let index = ((start + step) % among) as u32;
-            let claim = self.take(index);
-            if claim.is_some() || step + 1 == tries {
+            let taken = self.take(index);
+            if taken.is_some() || step + 1 == tries {
                 self.cursor.store((index + 1) % among as u32, Relaxed);
             }
-            claim
+            taken
         })
     }
 
-    #[inline]
-    fn take(&self, index: u32) -> Option<Claim<'_, W, H>> {
+    /// Moves an entry from Free to Busy, and says the number of this use of it.
+    #[inline(always)]
+    fn take(&self, index: u32) -> Option<u64> {
         let state = &self.entries[index as usize].word;
         let seen = state.load(Relaxed);
         let uses = seen >> PHASE_BITS;
@@ -175,33 +204,29 @@ impl<W, H> Table<W, H> {
         state
             .compare_exchange(seen, word(uses, BUSY), Acquire, Relaxed)
             .ok()?;
-        Some(Claim {
-            table: self,
-            index,
-            uses,
-        })
+        Some(self.number(index, uses))
     }
 
-    /// The entry of `number` and how often it had been used when the number was given out.
-    #[inline]
-    fn locate(&self, number: u64) -> Result<(u32, u64), Unclaimed> {
-        let index = (number & (MAX_ENTRIES as u64 - 1)) as u32;
-        if index as usize >= self.entries.len() {
-            return Err(Unclaimed::Stale);
-        }
-        let generation = number >> INDEX_BITS;
-        Ok((index, generation.wrapping_sub(self.base) & COUNT_MASK))
+    /// The entry that a number names, and how often it had been used when the number was given out.
+    #[inline(always)]
+    fn locate(&self, number: u64) -> Option<(&Entry<W, H>, u64)> {
+        let entry = self.entries.get(index(number))?;
+        Some((entry, self.uses(number)))
+    }
+
+    #[inline(always)]
+    fn uses(&self, number: u64) -> u64 {
+        (number >> INDEX_BITS).wrapping_sub(self.base) & COUNT_MASK
     }
 
     /// Whether `number` is held, without claiming it.
     pub(super) fn is_held(&self, number: u64) -> bool {
-        self.locate(number).is_ok_and(|(index, uses)| {
-            self.entries[index as usize].word.load(Relaxed) == word(uses, HELD)
-        })
+        self.locate(number)
+            .is_some_and(|(entry, uses)| entry.word.load(Relaxed) == word(uses, HELD))
     }
 
     /// Takes the entry of a permit. What is no permit, or not yet, is stale.
-    #[inline]
+    #[inline(always)]
     pub(super) fn claim_held(&self, number: u64) -> Result<(Claim<'_, W, H>, H), Unclaimed> {
         let (claim, _) = self.seize(number, true, false)?;
         // SAFETY: only Held was accepted.
@@ -225,15 +250,15 @@ impl<W, H> Table<W, H> {
     }
 
     /// Moves an entry to Busy and says which phase it was in, Held or Waiting.
-    #[inline]
+    #[inline(always)]
     fn seize(
         &self,
         number: u64,
         held_only: bool,
         note: bool,
     ) -> Result<(Claim<'_, W, H>, u64), Unclaimed> {
-        let (index, uses) = self.locate(number)?;
-        let state = &self.entries[index as usize].word;
+        let (entry, uses) = self.locate(number).ok_or(Unclaimed::Stale)?;
+        let state = &entry.word;
         let mut seen = state.load(Relaxed);
         loop {
             if seen >> PHASE_BITS != uses {
@@ -253,8 +278,7 @@ impl<W, H> Table<W, H> {
                 Ok(_) => {
                     let claim = Claim {
                         table: self,
-                        index,
-                        uses,
+                        number,
                     };
                     return Ok((claim, phase));
                 }
@@ -263,16 +287,17 @@ impl<W, H> Table<W, H> {
         }
     }
 
-    #[inline]
-    fn free(&self, index: u32, uses: u64) {
-        let mut uses = (uses + 1) & COUNT_MASK;
+    #[inline(always)]
+    fn free(&self, number: u64) {
+        let mut uses = (self.uses(number) + 1) & COUNT_MASK;
         if self.base.wrapping_add(uses) & COUNT_MASK == 0 {
             uses = (uses + 1) & COUNT_MASK;
         }
-        let entry = &self.entries[index as usize];
+        let index = index(number);
+        let entry = &self.entries[index];
         entry.next.store(self.chain.load(Relaxed), Relaxed);
         entry.word.store(word(uses, FREE), Release);
-        self.chain.store(index + 1, Relaxed);
+        self.chain.store(index as u32 + 1, Relaxed);
     }
 }
 
@@ -288,22 +313,22 @@ impl<W, H> Drop for Table<W, H> {
 /// An entry that is this call's alone. Dropped, it is free again and its number stale.
 pub(super) struct Claim<'a, W, H> {
     table: &'a Table<W, H>,
-    index: u32,
-    uses: u64,
+    number: u64,
 }
 
 impl<W, H> Claim<'_, W, H> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&self) -> u64 {
-        self.table.number(self.index, self.uses)
+        self.number
     }
 
+    #[inline(always)]
     fn entry(&self) -> &Entry<W, H> {
-        &self.table.entries[self.index as usize]
+        &self.table.entries[index(self.number)]
     }
 
     /// Leaves a permit in the entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hold(self, permit: H) {
         // SAFETY: the entry is Busy by this claim.
         unsafe {
@@ -314,13 +339,15 @@ impl<W, H> Claim<'_, W, H> {
             });
         }
         // A noted poll needs no other answer: this call reports that the permit is held.
-        self.entry().word.store(word(self.uses, HELD), Release);
+        let held = word(self.table.uses(self.number), HELD);
+        self.entry().word.store(held, Release);
         std::mem::forget(self);
     }
 
     /// Leaves a ticket in the entry, unless a poll came in the meantime: then it gives everything back, to poll once more.
     pub(super) fn wait(self, ticket: W) -> Result<(), (Self, W)> {
-        let (busy, missed) = (word(self.uses, BUSY), word(self.uses, MISSED));
+        let uses = self.table.uses(self.number);
+        let (busy, missed) = (word(uses, BUSY), word(uses, MISSED));
         // SAFETY: the entry is Busy by this claim.
         unsafe {
             self.entry().content.with(|c| {
@@ -329,7 +356,7 @@ impl<W, H> Claim<'_, W, H> {
                 })
             });
         }
-        let waiting = word(self.uses, WAITING);
+        let waiting = word(uses, WAITING);
         let state = &self.entry().word;
         if state
             .compare_exchange(busy, waiting, AcqRel, Acquire)
@@ -349,7 +376,7 @@ impl<W, H> Claim<'_, W, H> {
     ///
     /// # Safety
     /// `hold` was the last to write here, and the permit is moved out once.
-    #[inline]
+    #[inline(always)]
     unsafe fn permit(&self) -> H {
         // SAFETY: the entry is Busy by this claim, and the caller answers for what is in it.
         let permit = unsafe { self.entry().content.with(|c| (*c).assume_init_read().held) };
@@ -372,124 +399,9 @@ impl<W, H> Claim<'_, W, H> {
 }
 
 impl<W, H> Drop for Claim<'_, W, H> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.table.free(self.index, self.uses);
-    }
-}
-
-#[cfg(not(any(loom, shuttle)))]
-mod memory {
-    use super::Entry;
-    use std::alloc::{Layout, alloc_zeroed, dealloc};
-    use std::ptr::NonNull;
-
-    /// Entries of zeros: free, never used, and not resident before they are.
-    ///
-    /// Asking for memory that is aligned to a cache line would make the allocator write the zeros itself, and all of
-    /// the table resident; so it is asked for one entry more, and the entries begin at the first line.
-    pub(super) struct Entries<W, H> {
-        first: NonNull<Entry<W, H>>,
-        len: usize,
-        memory: NonNull<u8>,
-        layout: Layout,
-    }
-
-    impl<W, H> Entries<W, H> {
-        pub(super) fn new(len: usize) -> Option<Self> {
-            let entries = Layout::array::<Entry<W, H>>(len + 1).ok()?;
-            let layout = Layout::from_size_align(entries.size(), align_of::<u64>()).ok()?;
-            // SAFETY: the layout has a size, because an entry has.
-            let memory = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-            let shift = memory.align_offset(align_of::<Entry<W, H>>());
-            // SAFETY: the shift is less than one entry, and one more than `len` was allocated.
-            let first = unsafe { memory.add(shift) }.cast();
-            Some(Self {
-                first,
-                len,
-                memory,
-                layout,
-            })
-        }
-    }
-
-    impl<W, H> std::ops::Deref for Entries<W, H> {
-        type Target = [Entry<W, H>];
-
-        #[inline(always)]
-        fn deref(&self) -> &[Entry<W, H>] {
-            // SAFETY: `len` entries from `first` on lie in the allocation, aligned, and zeros are a valid Entry: atomics
-            // of 0, and content that need not be initialised.
-            unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
-        }
-    }
-
-    impl<W, H> Drop for Entries<W, H> {
-        fn drop(&mut self) {
-            // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.memory.as_ptr(), self.layout) }
-        }
-    }
-
-    // SAFETY: it owns its entries as a boxed slice would.
-    unsafe impl<W: Send, H: Send> Send for Entries<W, H> {}
-}
-
-#[cfg(any(loom, shuttle))]
-mod memory {
-    use super::{AtomicU32, AtomicU64, Entry, MaybeUninit, cell};
-
-    pub(super) struct Entries<W, H>(Box<[Entry<W, H>]>);
-
-    impl<W, H> Entries<W, H> {
-        pub(super) fn new(len: usize) -> Option<Self> {
-            let entry = |_| Entry {
-                word: AtomicU64::new(0),
-                next: AtomicU32::new(0),
-                content: cell::Cell::new(MaybeUninit::uninit()),
-            };
-            Some(Self((0..len).map(entry).collect()))
-        }
-    }
-
-    impl<W, H> std::ops::Deref for Entries<W, H> {
-        type Target = [Entry<W, H>];
-
-        fn deref(&self) -> &[Entry<W, H>] {
-            &self.0
-        }
-    }
-}
-
-/// A cell whose uses loom can see.
-mod cell {
-    #[cfg(loom)]
-    use loom::cell::UnsafeCell;
-    #[cfg(not(loom))]
-    use std::cell::UnsafeCell;
-
-    #[repr(transparent)]
-    pub(super) struct Cell<T>(UnsafeCell<T>);
-
-    impl<T> Cell<T> {
-        #[cfg(any(loom, shuttle))]
-        pub(super) fn new(value: T) -> Self {
-            Self(UnsafeCell::new(value))
-        }
-
-        /// # Safety
-        /// Nobody else may be in here at the same time. The pointer is valid during the call.
-        #[inline(always)]
-        pub(super) unsafe fn with<R>(&self, body: impl FnOnce(*mut T) -> R) -> R {
-            #[cfg(loom)]
-            {
-                self.0.with_mut(body)
-            }
-            #[cfg(not(loom))]
-            {
-                body(self.0.get())
-            }
-        }
+        self.table.free(self.number);
     }
 }
 

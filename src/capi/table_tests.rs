@@ -8,10 +8,6 @@ fn table(capacity: usize) -> Numbers {
     Table::new(capacity, 1).unwrap()
 }
 
-fn index(number: u64) -> u32 {
-    number as u32 & (MAX_ENTRIES as u32 - 1)
-}
-
 fn held(table: &Numbers, value: u64) -> u64 {
     let claim = table.insert().unwrap();
     let number = claim.number();
@@ -135,7 +131,9 @@ mod plain {
         // A chain that leads to an entry in use.
         let number = *again.iter().next().unwrap();
         end(&table, number).unwrap();
-        table.chain.store((index(number) + 1) % 40 + 1, Relaxed);
+        table
+            .chain
+            .store((index(number) as u32 + 1) % 40 + 1, Relaxed);
         assert!(table.insert().is_some());
     }
 
@@ -188,6 +186,25 @@ mod checked {
             );
             assert_eq!(mine.or(theirs), Ok(7));
             assert!(table.insert().is_some());
+        });
+    }
+
+    /// A number can be used by another thread as soon as it is held, before the call that gives it out has returned.
+    #[test]
+    fn a_permit_is_seen_whole() {
+        loom::model(|| {
+            let table = Arc::new(table(1));
+            let claim = table.insert().unwrap();
+            let number = claim.number();
+            let other = {
+                let table = Arc::clone(&table);
+                thread::spawn(move || match table.claim_held(number) {
+                    Ok((_ended, value)) => assert_eq!(value, 7),
+                    Err(why) => assert_eq!(why, Unclaimed::Busy),
+                })
+            };
+            claim.hold(7);
+            other.join().unwrap();
         });
     }
 
