@@ -59,7 +59,10 @@ class Hub:
 
     def wake(self, ticket: int) -> None:
         """Tell whoever waits for ``ticket`` to ask again. An unknown ticket is one whose waiter left or has not asked yet."""
-        waiter = self.waiting.get(ticket)
+        try:
+            waiter = self.waiting.get(ticket)
+        except AttributeError:
+            return  # the garbage collector takes limiter and waiters down together
         if waiter is not None:
             waiter.wake()
 

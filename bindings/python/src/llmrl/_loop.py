@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from asyncio import _get_running_loop  # the cheap one: None instead of an exception
-from collections import deque
+from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
 from typing import Any, Optional
 
@@ -21,13 +21,14 @@ _order = itertools.count()
 class _Wait:
     """One ticket that a task of this loop waits for."""
 
-    __slots__ = ("reactor", "turn", "timed", "future", "due")
+    __slots__ = ("reactor", "hub", "turn", "future", "number", "due")
 
-    def __init__(self, reactor: _Reactor, turn: Turn, timed: bool) -> None:
+    def __init__(self, reactor: _Reactor, hub: Hub, turn: Turn) -> None:
         self.reactor = reactor
+        self.hub = hub
         self.turn = turn
-        self.timed = timed
         self.future: asyncio.Future[None] = reactor.loop.create_future()
+        self.number = next(_order)
         # Time of this wait's live entry in the reactor's heap; every other entry of it is stale.
         self.due: Optional[float] = None
 
@@ -35,32 +36,57 @@ class _Wait:
         self.reactor.wake(self)
 
     def step(self) -> None:
+        """Ask how the ticket stands and let the task know if that is decided."""
         if self.future.done():
-            return  # granted before, or cancelled: then the task itself ends the ticket
+            self.reactor.leave(self)  # decided before, or cancelled: then the task itself ends the ticket
+            return
         try:
             wait_ns = self.turn._poll()
         except Error as error:
+            self.reactor.leave(self)
             self.future.set_exception(error)
-        else:
-            if wait_ns is None:
-                self.future.set_result(None)
-            else:
-                self.reactor.arm(self, wait_ns if self.timed else FOREVER)
+            return
+        if wait_ns is not None:
+            self.reactor.arm(self, wait_ns if self.hub.timed else FOREVER)
+            return
+        self.reactor.leave(self)
+        # Whoever came earlier is held as well, but its timer may be a moment later than this one: tasks are to go on in the
+        # order in which they came.
+        line = self.reactor.lines.get(self.hub)
+        while line:
+            first = next(iter(line))
+            if first.number > self.number:
+                break
+            first.step()
+            if line.get(first):
+                break
+        self.future.set_result(None)
 
 
 class _Reactor:
     """What one event loop needs in order to wait for tickets of any number of limiters."""
 
-    __slots__ = ("loop", "woken", "scheduled", "heap", "stale", "timer", "timer_at")
+    __slots__ = ("loop", "lines", "woken", "scheduled", "heap", "stale", "timer", "timer_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        # Those of whom nothing is decided yet, by limiter, in the order in which they came. Ordered, because taking the first
+        # from a plain dict gets slower with each that was taken before.
+        self.lines: dict[Hub, OrderedDict[_Wait, bool]] = {}
         self.woken: deque[_Wait] = deque()
         self.scheduled = False
         self.heap: list[tuple[float, int, _Wait]] = []
         self.stale = 0
         self.timer: Optional[asyncio.TimerHandle] = None
         self.timer_at = 0.0
+
+    def enter(self, wait: _Wait) -> None:
+        self.lines.setdefault(wait.hub, OrderedDict())[wait] = True
+
+    def leave(self, wait: _Wait) -> None:
+        line = self.lines.get(wait.hub)
+        if line is not None and line.pop(wait, False) and not line:
+            del self.lines[wait.hub]
 
     def wake(self, wait: _Wait) -> None:
         """Any thread. A burst of wakes costs the loop one callback: the first schedules it, the others join the list."""
@@ -142,9 +168,10 @@ def _reactor() -> _Reactor:
 async def wait(hub: Hub, turn: Turn) -> Any:
     """Wait until the ticket of ``turn`` is held and return its permit; give everything back if that is interrupted."""
     reactor = _reactor()
-    waiting = _Wait(reactor, turn, hub.timed)
+    waiting = _Wait(reactor, hub, turn)
     ticket = turn._ticket
     hub.waiting[ticket] = waiting
+    reactor.enter(waiting)
     try:
         # Polls once more, because a wake sent before the line above found nobody.
         waiting.step()
@@ -156,4 +183,5 @@ async def wait(hub: Hub, turn: Turn) -> Any:
         raise
     finally:
         hub.waiting.pop(ticket, None)
+        reactor.leave(waiting)
         reactor.disarm(waiting)

@@ -12,6 +12,7 @@
 #endif
 enum { SEND_RETURN = 0, SEND_ERROR = -1 };
 
+/* As in permit.c. */
 enum { POOL = 64 };
 static Acquire *pool[POOL];
 static int pooled;
@@ -20,7 +21,7 @@ PyObject *acquire_new(Limiter *limiter, const llmrl_cost *cost, uint64_t timeout
     Acquire *self;
     if (pooled) {
         self = pool[--pooled];
-        PyObject_Init((PyObject *)self, native.acquire);
+        Py_SET_REFCNT((PyObject *)self, 1);
     } else {
         self = PyObject_GC_New(Acquire, native.acquire);
         if (!self) return NULL;
@@ -31,7 +32,7 @@ PyObject *acquire_new(Limiter *limiter, const llmrl_cost *cost, uint64_t timeout
     self->ticket = 0;
     self->timeout_ns = timeout_ns;
     self->cost = *cost;
-    self->used = self->keep = 0;
+    self->used = self->keep = self->tracked = 0;
     /* Only one that waits can be part of a cycle (task, frame, future, waiter), so the collector learns of it only then. */
     return (PyObject *)self;
 }
@@ -44,7 +45,7 @@ static int acquire_traverse(Acquire *self, visitproc visit, void *arg) {
 }
 
 static void acquire_dealloc(Acquire *self) {
-    PyObject_GC_UnTrack(self);
+    if (self->tracked) PyObject_GC_UnTrack(self);
     if (self->ticket) {
         llmrl_cancel(self->limiter->handle, self->ticket);
         if (wakes_noted) {
@@ -55,13 +56,13 @@ static void acquire_dealloc(Acquire *self) {
         }
     }
     Py_CLEAR(self->permit);
-    Limiter *limiter = self->limiter;
-    PyTypeObject *type = Py_TYPE(self);
-    if (pooled < POOL)
+    Py_DECREF(self->limiter);
+    if (pooled < POOL) {
         pool[pooled++] = self;
-    else
-        PyObject_GC_Del(self);
-    Py_DECREF(limiter);
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_Del(self);
     Py_DECREF(type);
 }
 
@@ -84,6 +85,7 @@ static int begin(Acquire *self, const char *what) {
         return -1;
     }
     self->ticket = ticket;
+    self->tracked = 1;
     PyObject_GC_Track(self);
     return wakes_flush();
 }

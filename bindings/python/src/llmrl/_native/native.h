@@ -45,6 +45,7 @@ typedef struct {
     uint64_t timeout_ns;
     llmrl_cost cost;
     char used;            /* each acquisition is good for one wait */
+    char tracked;         /* by the garbage collector */
     char keep;            /* entered as a context: hold on to the permit */
 } Acquire;
 

@@ -1,7 +1,8 @@
 /* Permit: an admitted request. */
 #include "native.h"
 
-/* Permits come and go with every request; keeping a few spares the allocator. Guarded by the GIL. */
+/* Permits come and go with every request. The few that are kept spare the allocator, and they keep their reference to the type:
+   one that leaves the pool needs nothing but a count of one. Guarded by the GIL. */
 enum { POOL = 64 };
 static Permit *pool[POOL];
 static int pooled;
@@ -10,7 +11,7 @@ PyObject *permit_new(Limiter *limiter, llmrl_permit id) {
     Permit *self;
     if (pooled) {
         self = pool[--pooled];
-        PyObject_Init((PyObject *)self, native.permit);
+        Py_SET_REFCNT((PyObject *)self, 1);
     } else {
         self = PyObject_New(Permit, native.permit);
         if (!self) {
@@ -42,11 +43,12 @@ static void permit_dealloc(Permit *self) {
         }
     }
     Py_DECREF(limiter);
-    PyTypeObject *type = Py_TYPE(self);
-    if (pooled < POOL)
+    if (pooled < POOL) {
         pool[pooled++] = self;
-    else
-        PyObject_Free(self);
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_Free(self);
     Py_DECREF(type);
 }
 
