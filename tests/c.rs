@@ -3,6 +3,8 @@
 
 #[path = "c/driver.rs"]
 mod driver;
+#[path = "c/vectors.rs"]
+mod vectors;
 
 use driver::*;
 use std::os::unix::fs::symlink;
@@ -173,4 +175,20 @@ fn valgrind() {
         ];
         run(Command::new("valgrind").args(arguments).arg(program));
     }
+}
+
+/// tests/vectors, which every language runs, as a table in C.
+#[test]
+fn the_vectors() {
+    let cc = compiler("CC", "cc");
+    if !have("tests/vectors in C", &[&cc]) {
+        return;
+    }
+    let directory = linked("c-vectors");
+    std::fs::write(directory.join("vectors.inc"), vectors::table()).unwrap();
+    let include = format!("-I{}", directory.display());
+    let flags = ["-std=c99", "-g", include.as_str()];
+    let program = compile(&cc, &flags, &source("vectors"), &directory, "vectors");
+    let output = run(&mut Command::new(program));
+    assert!(output.contains(" vectors, "), "{output}");
 }
