@@ -222,7 +222,9 @@ impl Pair<'_> {
             if let (Op::TryAcquire { .. } | Op::Enqueue { .. }, Answer::Refused(_)) = (&op, &own) {
                 self.names.pop();
             }
-            if let Answer::Deadline | Answer::Full = own {
+            // What a refusal or the end of a ticket leaves to be granted may be granted there and then, or by
+            // whoever comes next.
+            if matches!(own, Answer::Deadline | Answer::Full) || matches!(op, Op::Cancel(_)) {
                 self.own.pump();
                 self.other.pump();
             }

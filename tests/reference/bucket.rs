@@ -1,7 +1,7 @@
 //! A token bucket as an exact ledger, and the same as a fluid.
 
 use super::script::BucketSpec;
-use llmrl::ManualClock;
+use llmrl::{Cost, ManualClock};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, ToPrimitive, Zero};
@@ -11,6 +11,9 @@ pub const MAX_DEBT: i64 = 1 << 47;
 
 /// Where the clock driven by hand stops. What is due later is not due at all.
 pub const END_NS: u64 = ManualClock::MAX_NS;
+
+/// Ten years of 366 days.
+pub const MAX_PERIOD_NS: u64 = 3660 * 86_400_000_000_000;
 
 fn whole(n: u64) -> BigRational {
     BigRational::from_integer(n.into())
@@ -147,7 +150,17 @@ impl Bucket {
         self.fluid.run(&self.rate(), self.burst, now);
     }
 
-    pub fn retune(&mut self, amount: u64, period_ns: u64, burst: u64, now: u64) {
+    /// Changes rate and burst, or says that they are out of range.
+    pub fn retune(&mut self, amount: u64, period_ns: u64, burst: u64, now: u64) -> bool {
+        let counts = 1..=Cost::MAX;
+        let per_ns = (1..=period_ns).contains(&amount);
+        if !per_ns
+            || !counts.contains(&amount)
+            || !counts.contains(&burst)
+            || period_ns > MAX_PERIOD_NS
+        {
+            return false;
+        }
         self.used = self.settled(now);
         self.fluid.run(&self.rate(), self.burst, now);
         self.ahead = self.slack(now);
@@ -155,6 +168,7 @@ impl Bucket {
         self.since = now;
         (self.amount, self.period_ns, self.burst) = (amount, period_ns, burst);
         self.fluid.run(&self.rate(), burst, now);
+        true
     }
 
     pub fn pause(&mut self, ns: u64, now: u64) {

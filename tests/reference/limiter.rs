@@ -1,15 +1,10 @@
 //! Several limits and one queue, one step at a time.
 
 use super::bucket::{Bucket, Check};
-use super::script::{Answer, BucketSpec, LimitSpec, Name, Op, Setup, Wait};
+use super::rules::{Rule, Rules};
+use super::script::{Answer, Name, Op, Setup, Wait};
 use llmrl::{Cost, Limit};
 use std::collections::{HashMap, VecDeque};
-
-#[derive(Clone)]
-enum Rule {
-    Bucket(BucketSpec, Bucket),
-    InFlight { slots: i64, held: i64 },
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -34,7 +29,7 @@ struct Ticket {
 #[derive(Clone)]
 pub struct Model {
     now: u64,
-    rules: Vec<Rule>,
+    rules: Rules,
     tickets: HashMap<Name, Ticket>,
     /// In order. One whose name no longer waits has left, and counts until the queue has passed it.
     queue: VecDeque<Name>,
@@ -45,18 +40,9 @@ pub struct Model {
 
 impl Model {
     pub fn new(setup: &Setup) -> Self {
-        let rule = |limit: &LimitSpec| match limit {
-            LimitSpec::Bucket(spec) => {
-                Rule::Bucket(spec.clone(), Bucket::new(spec, setup.start_ns))
-            }
-            LimitSpec::InFlight(slots) => Rule::InFlight {
-                slots: *slots as i64,
-                held: 0,
-            },
-        };
         Self {
             now: setup.start_ns,
-            rules: setup.limits.iter().map(rule).collect(),
+            rules: Rules::new(&setup.limits, setup.start_ns),
             tickets: HashMap::new(),
             queue: VecDeque::new(),
             max_waiters: setup.max_waiters,
@@ -76,23 +62,17 @@ impl Model {
     }
 
     pub fn available(&self, limit: usize) -> i64 {
-        match &self.rules[limit] {
-            Rule::Bucket(_, bucket) => bucket.available(self.now),
-            Rule::InFlight { slots, held } => slots - held,
-        }
+        self.rules.available(limit, self.now)
     }
 
     pub fn in_flight(&self) -> u64 {
-        let held = |rule: &Rule| match rule {
-            Rule::InFlight { held, .. } => *held,
-            Rule::Bucket(..) => 0,
-        };
-        self.rules.iter().map(held).sum::<i64>() as u64
+        self.rules.in_flight()
     }
 
     /// See [`Bucket::is_hair_breadth`].
     pub fn is_hair_breadth(&self, at: u64) -> bool {
-        self.buckets().any(|(_, bucket)| bucket.is_hair_breadth(at))
+        let mut buckets = self.rules.buckets();
+        buckets.any(|(_, bucket)| bucket.is_hair_breadth(at))
     }
 
     /// Whether the library may say `other` where the model says `own`.
@@ -111,83 +91,9 @@ impl Model {
         }
     }
 
-    fn buckets(&self) -> impl Iterator<Item = (&BucketSpec, &Bucket)> {
-        self.rules.iter().filter_map(|rule| match rule {
-            Rule::Bucket(spec, bucket) => Some((spec, bucket)),
-            Rule::InFlight { .. } => None,
-        })
-    }
-
-    fn for_each_bucket(&mut self, mut change: impl FnMut(&BucketSpec, &mut Bucket, u64)) {
-        for rule in &mut self.rules {
-            if let Rule::Bucket(spec, bucket) = rule {
-                change(spec, bucket, self.now);
-            }
-        }
-    }
-
-    fn has_slots(&self) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| matches!(rule, Rule::InFlight { .. }))
-    }
-
-    fn slot_is_missing(&self) -> bool {
-        let full = |rule: &Rule| matches!(rule, Rule::InFlight { slots, held } if held >= slots);
-        self.rules.iter().any(full)
-    }
-
-    fn misfit(&self, cost: &Cost) -> bool {
-        self.buckets()
-            .any(|(spec, bucket)| bucket.never(spec.cost(cost)))
-    }
-
-    /// All limits together; a limit on whose meter the request costs nothing has no say.
-    fn check(&self, cost: &Cost) -> Check {
-        if self.misfit(cost) {
-            return Check::Never;
-        }
-        if self.slot_is_missing() {
-            return Check::At(None);
-        }
-        match self.due_after(cost, &[]) {
-            Some(at) if at <= self.now => Check::Yes,
-            at => Check::At(at),
-        }
-    }
-
-    /// The first instant at which production alone covers `cost` behind all of `ahead`.
-    fn due_after(&self, cost: &Cost, ahead: &[Cost]) -> Option<u64> {
-        let mut due = self.now;
-        for (spec, bucket) in self.buckets() {
-            let before = ahead.iter().map(|cost| spec.cost(cost)).sum();
-            if spec.cost(cost) > 0 {
-                match bucket.check_after(spec.cost(cost), before, self.now) {
-                    Check::Yes => {}
-                    Check::At(at) => due = due.max(at?),
-                    Check::Never => return None,
-                }
-            }
-        }
-        Some(due)
-    }
-
     fn take(&mut self, cost: &Cost) {
         self.granted += 1;
-        self.for_each_bucket(|spec, bucket, now| {
-            if spec.cost(cost) > 0 {
-                bucket.take(spec.cost(cost), now);
-            }
-        });
-        self.free_slots(-1);
-    }
-
-    fn free_slots(&mut self, by: i64) {
-        for rule in &mut self.rules {
-            if let Rule::InFlight { held, .. } = rule {
-                *held -= by;
-            }
-        }
+        self.rules.take(cost, self.now);
     }
 
     /// Grants from the front whatever can be granted now.
@@ -203,7 +109,7 @@ impl Model {
                 } else if deadline.is_some_and(|deadline| self.now > deadline) {
                     State::TimedOut
                 } else {
-                    match self.check(&cost) {
+                    match self.rules.check(&cost, self.now) {
                         Check::Never => State::Misfit,
                         Check::At(_) => return,
                         Check::Yes => {
@@ -241,7 +147,7 @@ impl Model {
                 if !in_range(cost) {
                     return Answer::Cost;
                 }
-                if self.replace(&NOTHING, cost) {
+                if self.rules.replace(&NOTHING, cost, self.now) {
                     self.pump();
                 }
                 Answer::Ok
@@ -254,15 +160,14 @@ impl Model {
             } => self.change(limit, |bucket, now| {
                 bucket.retune(amount, period_ns, burst, now)
             }),
-            Op::Pause { limit, ns } => self.change(limit, |bucket, now| bucket.pause(ns, now)),
+            Op::Pause { limit, ns } => self.change(limit, |bucket, now| {
+                bucket.pause(ns, now);
+                true
+            }),
             Op::Resize(n) => {
-                let found = self.rules.iter_mut().find_map(|rule| match rule {
-                    Rule::InFlight { slots, .. } => Some(slots),
-                    Rule::Bucket(..) => None,
-                });
-                match found {
-                    Some(slots) if (1..=Limit::MAX_IN_FLIGHT).contains(&n) => *slots = n as i64,
-                    _ => return Answer::Range,
+                let in_range = (1..=Limit::MAX_IN_FLIGHT).contains(&n);
+                if !in_range || !self.rules.resize(n) {
+                    return Answer::Range;
                 }
                 self.pump();
                 Answer::Ok
@@ -282,7 +187,7 @@ impl Model {
             return Answer::Closed;
         }
         self.pump();
-        match self.check(cost) {
+        match self.rules.check(cost, self.now) {
             Check::Never => Answer::Never,
             Check::Yes if self.queue.is_empty() => {
                 self.take(cost);
@@ -292,7 +197,7 @@ impl Model {
             }
             // Who comes from outside does not pass those who wait.
             Check::Yes => Answer::Refused(Wait::Open),
-            Check::At(_) if self.slot_is_missing() => Answer::Refused(Wait::Forever),
+            Check::At(_) if self.rules.slot_is_missing() => Answer::Refused(Wait::Forever),
             Check::At(_) if !self.queue.is_empty() => Answer::Refused(Wait::Open),
             Check::At(at) => Answer::Refused(self.until(at)),
         }
@@ -309,7 +214,7 @@ impl Model {
         if self.closed {
             return Answer::Closed;
         }
-        if self.misfit(cost) {
+        if self.rules.misfit(cost) {
             return Answer::Never;
         }
         // Whether who is turned away moves the queue is the library's business. But nobody is turned away for
@@ -318,7 +223,7 @@ impl Model {
         moved.pump();
         let deadline = timeout_ns.map(|timeout| self.now.saturating_add(timeout));
         let ahead: Vec<Cost> = moved.waiting().map(|ticket| ticket.cost).collect();
-        let due = moved.due_after(cost, &ahead);
+        let due = moved.rules.due_after(cost, &ahead, self.now);
         if deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline)) {
             return Answer::Deadline;
         }
@@ -378,7 +283,7 @@ impl Model {
         if self.queue.front() != Some(&name) {
             return Answer::Pending(Wait::Open);
         }
-        let Check::At(due) = self.check(&cost) else {
+        let Check::At(due) = self.rules.check(&cost, self.now) else {
             unreachable!("a head that can be decided has been")
         };
         let late = deadline.map(|deadline| deadline.saturating_add(1));
@@ -414,11 +319,11 @@ impl Model {
         if !in_range(&actual) {
             return Answer::Cost;
         }
-        let mut told = self.replace(&reserved, &actual);
+        let mut told = self.rules.replace(&reserved, &actual, self.now);
         if ends {
             self.tickets.remove(&name);
-            self.free_slots(1);
-            told |= self.has_slots();
+            self.rules.free_slots(1);
+            told |= self.rules.has_slots();
         } else {
             let (cost, state) = (actual, State::Held);
             self.tickets.insert(name, Ticket { cost, state });
@@ -429,38 +334,28 @@ impl Model {
         Answer::Ok
     }
 
-    /// Charges or gives back the difference; says whether there was one.
-    fn replace(&mut self, old: &Cost, new: &Cost) -> bool {
-        let mut changed = false;
-        self.for_each_bucket(|spec, bucket, now| {
-            let (old, new) = (spec.cost(old), spec.cost(new));
-            match new < old {
-                true => bucket.refund(old - new, now),
-                false if new > old => bucket.charge(new - old, now),
-                false => {}
-            }
-            changed |= new != old;
-        });
-        changed
-    }
-
     fn cancel(&mut self, name: Name) -> Answer {
         let Some(ticket) = self.tickets.remove(&name) else {
             return Answer::Stale;
         };
         if matches!(ticket.state, State::Held | State::Granted) {
-            self.replace(&ticket.cost, &NOTHING);
-            self.free_slots(1);
+            self.rules.replace(&ticket.cost, &NOTHING, self.now);
+            self.rules.free_slots(1);
         }
         self.pump();
         Answer::Ok
     }
 
-    fn change(&mut self, limit: usize, change: impl FnOnce(&mut Bucket, u64)) -> Answer {
-        match self.rules.get_mut(limit) {
-            None => return Answer::Index,
-            Some(Rule::InFlight { .. }) => return Answer::Range,
-            Some(Rule::Bucket(_, bucket)) => change(bucket, self.now),
+    fn change(&mut self, limit: usize, change: impl FnOnce(&mut Bucket, u64) -> bool) -> Answer {
+        let Some(rule) = self.rules.get_mut(limit) else {
+            return Answer::Index;
+        };
+        let changed = match rule {
+            Rule::Bucket(_, bucket) => change(bucket, self.now),
+            Rule::InFlight { .. } => false,
+        };
+        if !changed {
+            return Answer::Range;
         }
         self.pump();
         Answer::Ok

@@ -5,10 +5,11 @@
 //! the order in which it was asked for.
 
 // Each test binary takes in the whole reference and uses the part that it needs.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod bucket;
 pub mod limiter;
+pub mod rules;
 pub mod script;
 pub mod subject;
 
