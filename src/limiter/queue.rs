@@ -6,7 +6,7 @@ use crate::error::Refused;
 use crate::limit::Amounts;
 use crate::limit::account::{Account, TAG_MASK, never_fits};
 use crate::ring::gate::Gate;
-use crate::ring::{Phase, Place, Ring};
+use crate::ring::{Phase, Place, Ring, Slot};
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause, zeroed};
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ impl Core {
         waiter.deadline.store(deadline, Relaxed);
         waiter.since.store(now, Relaxed);
         waiter.token.store(token, Relaxed);
+        // An event loop may have left it armed; a thread that finds it so would never fall asleep.
+        waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
         for ledger in self.ledgers() {
             let cost = self.amount(ledger, &amounts);
             queue.cost(slot, ledger).store(cost, Relaxed);

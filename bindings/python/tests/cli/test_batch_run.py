@@ -51,7 +51,7 @@ def test_answers_are_kept_as_they_came(tmp_path: Path) -> None:
 
 def test_bad_lines_name_their_number_and_stop_nobody(tmp_path: Path) -> None:
     bad = [
-        (b"{not json", "line 2: not JSON"),
+        (b"{not json", "line 2: not JSON: Expecting property name enclosed in double quotes at column 2"),
         (b'{"custom_id": "\xff\xfe"}', "line 3: not UTF-8 at byte 16"),
         (b"[1, 2]", "line 4: an object is needed"),
         (b'{"url": "/v1/x", "body": {}}', "line 5: custom_id must be a non-empty string"),
@@ -203,6 +203,13 @@ def test_no_connection_is_retried_then_recorded_and_tried_again_by_the_next_run(
     asyncio.run(main())
 
 
+def test_a_server_that_is_gone_ends_the_batch(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(500)])
+    done = asyncio.run(run(source, tmp_path / "out.jsonl", "http://127.0.0.1:1/v1", "--max-attempts", "1", "--max-concurrent", "2"))
+    assert done.status == 1 and "20 requests in a row got no answer at all: cannot connect to 127.0.0.1 port 1" in done.err
+    assert len(results(tmp_path / "out.jsonl")) <= 25 and "requests are left" in done.err
+
+
 def test_a_request_larger_than_the_limit_is_told_so_and_not_sent(tmp_path: Path) -> None:
     async def main() -> None:
         script = Script(lambda name, _: ok(name))
@@ -302,7 +309,9 @@ def test_unusable_keys_and_files_are_named(tmp_path: Path) -> None:
         done = await run(source, tmp_path / "out.jsonl", "https://api.example/v1", key=None)
         assert done.status == 2 and "OPENAI_API_KEY is not set" in done.err
         done = await run(source, tmp_path / "out.jsonl", "http://127.0.0.1:1/v1", key="sk-secret\nX: y")
-        assert done.status == 2 and "holds characters" in done.err and "secret" not in done.err
+        assert done.status == 2 and "has characters that no key has" in done.err and "secret" not in done.err
+        done = await run(source, tmp_path / "out.jsonl", "https://api.example/v1", "--api-key-env", KEY, key=None)
+        assert done.status == 2 and "named by --api-key-env is not set" in done.err and KEY not in done.err
         done = await run(tmp_path / "none.jsonl", tmp_path / "out.jsonl", "http://127.0.0.1:1/v1")
         assert done.status == 2 and "cannot read" in done.err
         done = await run(source, source, "http://127.0.0.1:1/v1")

@@ -47,7 +47,7 @@ Bad lines (no JSON, no custom_id, a custom_id used before ...) are reported with
 the others; where they have a custom_id of their own they get an error line.
 
 Exit status: 0 every line has a successful answer, 1 some have not (or the batch ended early), 2 wrong usage or files
-that cannot be used, 130 interrupted.
+that cannot be used, 130 interrupted (SIGINT or SIGTERM).
 
 Memory: about 250 bytes per input line (to find repeated ids), plus the requests in flight.
 """
@@ -82,8 +82,8 @@ def add_command(commands: Any) -> None:
         choices=("auto", "settle", "reserve", "max"),
         default="auto",
         help="what a request costs in tokens. settle: what it used. reserve: prompt + max_tokens, whatever it used. max: "
-        "the larger of prompt and max_tokens. auto (default): settle, until the provider's x-ratelimit headers "
-        "show that it keeps reservations",
+        "the larger of prompt and max_tokens. auto (default): settle, until the provider's x-ratelimit headers or "
+        "refusals show that it keeps reservations",
     )
 
     tokens = parser.add_argument_group("token estimates (before the answer says what was used)")
@@ -120,7 +120,8 @@ def add_command(commands: Any) -> None:
 
     show = parser.add_argument_group("files and display")
     show.add_argument(
-        "--fsync", type=_fsync, default=1.0, metavar="S", help="force results to the disk every S seconds (default: 1)"
+        "--fsync", type=_fsync, default=1.0, metavar="S", help="force results to the disk every S seconds (default: 1); "
+        "a power failure, unlike a crash of the program, may cost the results of that time, which are then requested again"
     )
     show.add_argument("--plain", action="store_true", help="plain lines instead of a bar (always so without a terminal)")
     show.add_argument("--quiet", action="store_true", help="only problems and the table at the end")
@@ -190,9 +191,11 @@ def api_key(args: argparse.Namespace) -> Optional[str]:
     if not key:
         if _is_loopback(args.base_url):
             return None
-        raise UsageError(f"the environment variable {name} is not set; put the API key there (export {name}=...)")
+        # Somebody may have given the key itself as the name, so a name of their own is not repeated.
+        shown = name if name == "OPENAI_API_KEY" else "named by --api-key-env"
+        raise UsageError(f"the environment variable {shown} is not set; it must hold the API key (export NAME=...)")
     if not all(33 <= ord(c) <= 126 for c in key):
-        raise UsageError(f"the environment variable {name} holds characters that no API key has (spaces, line breaks, ...)")
+        raise UsageError("the API key in the environment has characters that no key has (spaces, line breaks, ...)")
     return key
 
 
@@ -263,7 +266,7 @@ async def _with_results(args: argparse.Namespace, results: Any, sender: Any, tot
     found = results.found
     if found.answered:
         _assume_spent(limiter, meters, idle)
-    counts = Counts(limiter, meters, total, len(found.answered))
+    counts = Counts(limiter, meters, total)
     view = View(counts, View.pick_mode(args.quiet, args.plain), sender.hide)
     account = Account(limiter, meters, args.charge, view.note)
     estimator = Estimator(args.chars_per_token, args.default_output, args.estimate == "learn")
@@ -339,7 +342,8 @@ def _opening(args: argparse.Namespace, found: Any) -> List[str]:
     if found.repaired:
         lines.append(found.repaired)
     if found.answered:
-        lines.append(f"{len(found.answered):,} requests are already answered in {args.output}: going on after them")
+        errors = f" ({found.failed:,} with an error that is final)" if found.failed else ""
+        lines.append(f"{len(found.answered):,} requests are already answered{errors} in {args.output}: going on after them")
     if found.again:
         lines.append(f"{found.again:,} that had got no final answer are tried again")
     if urlsplit(args.base_url).scheme == "http" and not _is_loopback(args.base_url):

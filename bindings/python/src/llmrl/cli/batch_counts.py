@@ -17,15 +17,13 @@ RATE_WINDOW = 10.0
 class Counts:
     """Counters of one run. Rates are over the last ten seconds; times are seconds of a monotonic clock."""
 
-    def __init__(self, limiter: Any, meters: Meters, total: int, already: int) -> None:
+    def __init__(self, limiter: Any, meters: Meters, total: int) -> None:
         self.limiter = limiter
         self.meters = meters
         self.total = total
         """Lines in the input that are not blank."""
-        self.already = already
-        """Results that were there before."""
         self.started = time.monotonic()
-        self.lines = self.ok = self.failed = self.skipped = self.bad_lines = 0
+        self.ok = self.failed = self.skipped = self.bad_lines = 0
         self.retries = self.in_flight = self.between_tries = 0
         self.tokens_in = self.tokens_out = 0
         self.too_many: Counter = Counter()
@@ -116,9 +114,9 @@ class Counts:
 
     def eta(self) -> Optional[float]:
         """Seconds until the end at the present rate; None while there is no rate."""
+        left = max(0, self.total - self.done)
         rate = self.rates()[0]
-        left = self.total - self.done
-        return left / rate if rate > 0 and left >= 0 else None
+        return 0.0 if left == 0 else left / rate if rate > 0 else None
 
     def shares(self, requests: int, tokens: int) -> Dict[str, float]:
         """Units that stand, over what each limit offered from the first admission to the last (burst + production)."""

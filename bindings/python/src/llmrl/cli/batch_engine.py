@@ -27,6 +27,8 @@ from .batch_send import Lost, Reply, Sender, Unsent
 BACKOFF_BASE = 0.5
 BACKOFF_CAP = 30.0
 """Full-jitter back-off: uniform between 0 and base x 2^tries seconds, at most the cap."""
+UNREACHABLE = 20
+"""Requests in a row whose tries all ended without any answer, after which the server counts as gone."""
 LINES_PER_TURN = 64
 """Lines looked at before others get the event loop: skipping a million answered lines must not freeze the bar."""
 
@@ -66,6 +68,7 @@ class Engine:
         self._room.set()
         self._lines: Dict[bytes, int] = {}
         self._slots_lowered = 0.0
+        self._unreachable = 0
         self._first_noted = False
 
     async def run(self) -> None:
@@ -132,7 +135,6 @@ class Engine:
     def _to_be_sent(self, item: Item) -> bool:
         """Sort out lines that are malformed, repeated or already answered."""
         counts = self.counts
-        counts.lines += 1
         if item.custom_id is not None:
             key = id_key(item.custom_id)
             first = self._lines.setdefault(key, item.line)
@@ -235,6 +237,7 @@ class Engine:
         counts.in_flight += 1
         try:
             reply = await self.plan.sender.post(request.url, request.body)
+            self._unreachable = 0
         except Unsent as error:
             account.unsent(permit, cost)
             return Verdict("retry", "no connection"), None, str(error)
@@ -287,8 +290,11 @@ class Engine:
 
     def _record(self, request: Request, verdict: Verdict, reply: Optional[Reply], error: Optional[str]) -> None:
         if reply is None:
-            message = f"{verdict.reason}: {error} (after {self.plan.max_attempts} tries)"
-            self._fail(request, message, "connection_error")
+            tries = "1 try" if self.plan.max_attempts == 1 else f"{self.plan.max_attempts} tries"
+            self._fail(request, f"{verdict.reason}: {error} (after {tries})", "connection_error")
+            self._unreachable += 1
+            if self._unreachable >= UNREACHABLE:
+                self._halt(f"{UNREACHABLE} requests in a row got no answer at all: {error}")
             return
         body = reply.raw
         if decode(body) is None:

@@ -83,7 +83,7 @@ def _no_constant(name: str) -> Any:
 def parse_line(number: int, raw: bytes) -> Union[Request, BadLine]:
     """Check one line against the OpenAI Batch input format."""
     try:
-        data = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        data = json.loads(raw.decode("utf-8").rstrip(), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         return BadLine(number, f"not UTF-8 at byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional
@@ -129,6 +130,10 @@ class Sender:
     def _describe(self, error: BaseException) -> str:
         if isinstance(error, asyncio.TimeoutError):
             return f"no answer within {self._timeout:g} s"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            number = error.os_error.errno
+            reason = os.strerror(number) if number and number > 0 else str(error.os_error)
+            return self.hide(f"cannot connect to {error.host} port {error.port}: {reason}")
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return "the server closed the connection without an answer"
         text = self.hide(str(error)) or type(error).__name__

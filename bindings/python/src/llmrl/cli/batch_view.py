@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -45,7 +45,8 @@ class View:
         self.unsaid = 0
         self._said = 0
         self._hide = hide
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # Without a terminal nothing may be wrapped: one message is one line for whoever reads the log.
+        self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._live: Optional[Live] = None
         self._ticker: Optional["asyncio.Task[None]"] = None
 
@@ -103,10 +104,10 @@ class View:
         requests, tokens = counts.rates()
         binding = counts.binding()
         return [
+            f"waiting for {binding}" if binding else "not waiting",
             f"{requests:,.1f} requests/s",
             f"{tokens:,.0f} tokens/s",
             f"{counts.in_flight} in flight",
-            f"waiting for {binding}" if binding else "not waiting",
             f"429s {sum(counts.too_many.values())}",
             f"retries {counts.retries}",
         ]
@@ -139,7 +140,7 @@ def summary(counts: Counts, account: Account) -> List[Tuple[str, str]]:
     if counts.skipped:
         requests += f", {counts.skipped:,} answered before"
     if counts.bad_lines:
-        requests += f", {counts.bad_lines:,} bad lines"
+        requests += f", {counts.bad_lines:,} bad line{'s' * (counts.bad_lines > 1)}"
     left = counts.total - counts.done
     if left > 0:
         requests += f", {left:,} left"
@@ -162,12 +163,9 @@ def summary(counts: Counts, account: Account) -> List[Tuple[str, str]]:
     return rows
 
 
-def print_table(rows: List[Tuple[str, str]], file: Any = None) -> None:
+def print_table(rows: List[Tuple[str, str]]) -> None:
     """Two aligned columns on standard output; in colour only on a terminal."""
-    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(no_wrap=not console.is_terminal)
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        table.add_row(name, value)
-    console.print(table)
+        console.print(Text.assemble((name.ljust(width), "bold"), "  ", value))

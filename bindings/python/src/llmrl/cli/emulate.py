@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from typing import Any, Optional
@@ -28,8 +29,9 @@ The first line on standard output is always   listening on http://HOST:PORT/v1
 Routes: POST /v1/chat/completions, /v1/completions, /v1/embeddings (the first two stream); GET /v1/models, /stats.
 
 GET /stats (JSON): admitted, finished, refused by cause, tokens reserved, returned, charged and used, peak_concurrent,
-window_seconds (first arrival to last admission), run_seconds (first arrival to last answer) and share: what was admitted over what each limit offered in that
-window, that is the burst plus the production. Ctrl-C lets running answers finish and prints the totals.
+window_seconds (first arrival to last admission), run_seconds (first arrival to last answer) and share: what was
+admitted, over what each limit offered in the window, that is the burst plus the production. Ctrl-C lets running
+answers finish and prints the totals.
 """
 
 
@@ -131,7 +133,7 @@ async def _serve(args: argparse.Namespace) -> int:
     try:
         await site.start()
     except OSError as error:
-        print(f"llmrl emulate: cannot listen on {args.host} port {args.port}: {error.strerror or error}", file=sys.stderr)
+        print(f"llmrl emulate: cannot listen on {args.host} port {args.port}: {os.strerror(error.errno or 0)}", file=sys.stderr)
         await runner.cleanup()
         return 2
     port = runner.addresses[0][1]

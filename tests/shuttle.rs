@@ -1,0 +1,57 @@
+//! Randomised model checking of the protocol with shuttle: `make test-shuttle`.
+//!
+//! More threads and longer schedules than loom can exhaust, by random choice and by PCT (which finds a bug of depth
+//! d with a known probability). `LLMRL_SHUTTLE_SCHEDULES` is the number of schedules per test, 2000 by default.
+#![cfg(shuttle)]
+
+mod protocol;
+use protocol::scenarios::*;
+use protocol::storm::storm;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+
+fn schedules() -> usize {
+    std::env::var("LLMRL_SHUTTLE_SCHEDULES").map_or(2_000, |text| {
+        text.parse().expect("LLMRL_SHUTTLE_SCHEDULES is a number")
+    })
+}
+
+fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
+    let mut config = shuttle::Config::new();
+    config.stack_size = 256 << 10;
+    let random = RandomScheduler::new(schedules());
+    shuttle::Runner::new(random, config.clone()).run(scenario);
+    let pct = PctScheduler::new(4, schedules());
+    shuttle::Runner::new(pct, config).run(scenario);
+}
+
+macro_rules! models {
+    ($($name:ident => $scenario:expr;)*) => {
+        $(#[test] fn $name() { check(|| $scenario); })*
+    };
+}
+
+models! {
+    release_of_a_slot => release_is_the_only_source(2);
+    refund => refund_is_the_only_source(3);
+    taker_against_ticket_2 => taker_against_ticket(2, 1);
+    nobody_passes_2 => nobody_passes(2);
+    cancel_against_grant_2 => cancel_against_grant(2);
+    head_leaves_2 => head_leaves(2);
+    head_leaves_as_it_is_granted_2 => head_leaves_as_it_is_granted(2);
+    taker_stalls_3 => taker_stalls_across_a_grant(3);
+    two_takers_and_a_waiter_2 => two_takers_and_a_waiter(2);
+    three_waiters_and_the_clock => waiters_and_the_clock(2, 3);
+    pause_against_taker_2 => pause_against_taker(2);
+    pause_against_queue_2 => pause_against_queue(2);
+    charge_against_queue_2 => charge_against_queue(2);
+    resize_2 => resize_under_a_waiter(2);
+    close_2 => close_under_a_waiter(2);
+    laps_many => laps(40);
+    head_expires_1 => head_expires(1);
+    rollback => rollback_mints_nothing();
+    two_helpers_3 => two_helpers(3);
+    storm_of_three => storm(3, 1, 2, 0, 3);
+    storm_of_four => storm(4, 2, 3, 2, 4);
+    storm_on_one_slot => storm(4, 1, 2, 1, 4);
+    storm_in_a_short_queue => storm(4, 1, 2, 1, 5);
+}
