@@ -40,17 +40,17 @@ class Provider:
 
 
 PROVIDERS = (
+    Provider("reserve", 970_000, "Provider A keeps what a request reserves (prompt + max_tokens), whatever it used"),
     Provider(
-        "reserve", 970_000, "Provider A keeps what a request reserves (prompt + max_tokens), whatever it used"
+        "settle", 650_000, "Provider B reserves the same, but gives back what was not used when the answer is done"
     ),
-    Provider("settle", 650_000, "Provider B reserves the same, but gives back what was not used when the answer is done"),
 )
 
 LEGEND = """\
 libllmrl      llmrl batch: requests and tokens admitted together, first come first served; settles with the usage in
               the answers and finds out from the headers whether the provider does so too (it is not told)
-no limiter    {workers} workers, and the OpenAI SDK's default on a 429: two retries after the server's time, then the call
-              has failed; failed calls are made again until all are answered
+no limiter    {workers} workers, and the OpenAI SDK's default on a 429: two retries after the server's time, then the
+              call has failed; failed calls are made again until all are answered
 dual bucket   the same workers and retries, each call behind a textbook pair of token buckets (seed_dual_bucket.py):
               burst 1.5 minutes, no queue, nothing given back
 best possible the earliest moment at which the last request could be admitted, from burst and rate of every limit
@@ -72,7 +72,9 @@ def emulator(provider: Provider) -> Iterator[str]:
         assert server.stdout is not None
         line = server.stdout.readline()
         if not line.startswith("listening on "):
-            raise SystemExit("the emulated provider did not start; is the command line installed? pip install 'llmrl[cli]'")
+            raise SystemExit(
+                "the emulated provider did not start; is the command line installed? pip install 'llmrl[cli]'"
+            )
         yield line.split()[-1]
     finally:
         server.terminate()

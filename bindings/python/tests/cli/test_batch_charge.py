@@ -14,7 +14,9 @@ from llmrl.cli.emulate_bucket import Admission, Gate
 from llmrl.cli.emulate_wire import limit_headers
 
 
-def account(mode: str = "settle", tpm: int = 10_000, rpm: int = 100, clock: Any = None) -> Tuple[Any, Account, List[str]]:
+def account(
+    mode: str = "settle", tpm: int = 10_000, rpm: int = 100, clock: Any = None
+) -> Tuple[Any, Account, List[str]]:
     said: List[str] = []
     limiter = Limiter(Limit.requests(rpm), Limit.tokens(tpm), Limit.in_flight(50), clock=clock or ManualClock())
     return limiter, Account(limiter, Meters(0, 1, 2), mode, said.append), said
@@ -119,7 +121,7 @@ def test_without_such_a_limit_nothing_is_paused() -> None:
 
 
 def converse(settles: bool, headers: bool = True, rounds: int = 120) -> Tuple[Any, Account, Gate, List[str]]:
-    """Requests of 100 that use 40, one after the other, at a provider of either kind. Time passes only after refusals."""
+    """Requests of 100 that use 40, one after the other, at a provider of either kind. Only refusals take time."""
     clock, now = ManualClock(), 0
     limiter, acc, said = account("auto", rpm=100_000, clock=clock)
     gate = Gate(0, rpm=100_000, tpm=10_000, settles=settles)

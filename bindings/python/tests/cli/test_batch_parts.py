@@ -52,7 +52,20 @@ def test_a_line_without_end_is_skipped_without_being_held(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    "url", ["v1/x", "//evil/x", "/v1/../admin", "/v1/x?key=1", "/v1/x#y", "/v1/ x", "/v1/\u00e9", "/v1/x\n", "@evil", "/a@b", 3]
+    "url",
+    [
+        "v1/x",
+        "//evil/x",
+        "/v1/../admin",
+        "/v1/x?key=1",
+        "/v1/x#y",
+        "/v1/ x",
+        "/v1/\u00e9",
+        "/v1/x\n",
+        "@evil",
+        "/a@b",
+        3,
+    ],
 )
 def test_only_plain_paths_are_joined_with_the_base(url: Any) -> None:
     item = parse_line(1, json.dumps({"custom_id": "a", "url": url, "body": {}}).encode())
@@ -96,10 +109,13 @@ def body(message: str = "", code: Optional[str] = None, kind: Optional[str] = No
     return {"error": {"message": message, "type": kind, "code": code}}
 
 
-TPM = "Rate limit reached for m in organization o on tokens per min (TPM): Limit 10000, Used 8554, Requested 3082. Please try again in 9.816s."
+TPM = (
+    "Rate limit reached for m in organization o on tokens per min (TPM): Limit 10000, Used 8554, Requested 3082. "
+    "Please try again in 9.816s."
+)
 AZURE = (
-    "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024 have exceeded token rate limit "
-    "of your current OpenAI S0 pricing tier. Please retry after 37 seconds."
+    "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024 have exceeded token rate "
+    "limit of your current OpenAI S0 pricing tier. Please retry after 37 seconds."
 )
 
 
@@ -109,19 +125,49 @@ AZURE = (
         (200, {}, {}, Verdict("ok")),
         (200, {}, None, Verdict("retry", "status 200 without a JSON body")),
         (429, {}, body(TPM), Verdict("retry", "status 429", "tokens", 9.816, 10000, 8554)),
-        (429, {"retry-after-ms": "4321", "retry-after": "5"}, body(TPM), Verdict("retry", "status 429", "tokens", 4.321, 10000, 8554)),
+        (
+            429,
+            {"retry-after-ms": "4321", "retry-after": "5"},
+            body(TPM),
+            Verdict("retry", "status 429", "tokens", 4.321, 10000, 8554),
+        ),
         (429, {"retry-after-ms": "0", "retry-after": "1"}, body(), Verdict("retry", "status 429", None, 1.0)),
-        (429, {"retry-after": "0", "x-ratelimit-type": "Tokens"}, body(AZURE), Verdict("retry", "status 429", "tokens", 37.0)),
+        (
+            429,
+            {"retry-after": "0", "x-ratelimit-type": "Tokens"},
+            body(AZURE),
+            Verdict("retry", "status 429", "tokens", 37.0),
+        ),
         (429, {"x-ratelimit-type": "UserConcurrentRequests"}, body(), Verdict("retry", "status 429", "concurrent")),
         (429, {}, None, Verdict("retry", "status 429")),
         (429, {}, [1], Verdict("retry", "status 429")),
-        (429, {}, body("on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s."), Verdict("retry", "status 429", "requests", 20.0, 3, 3)),
-        (429, {"retry-after": "Sun, 09 Aug 2026 12:05:00 GMT", "date": "Sun, 09 Aug 2026 12:04:30 GMT"}, None, Verdict("retry", "status 429", None, 30.0)),
+        (
+            429,
+            {},
+            body("on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s."),
+            Verdict("retry", "status 429", "requests", 20.0, 3, 3),
+        ),
+        (
+            429,
+            {"retry-after": "Sun, 09 Aug 2026 12:05:00 GMT", "date": "Sun, 09 Aug 2026 12:04:30 GMT"},
+            None,
+            Verdict("retry", "status 429", None, 30.0),
+        ),
         (429, {"retry-after": "86400"}, body(), Verdict("stop", "the provider asks to wait 24.0 hours")),
-        (429, {}, body("You exceeded your current quota", "insufficient_quota"), Verdict("stop", "the account has no quota left")),
+        (
+            429,
+            {},
+            body("You exceeded your current quota", "insufficient_quota"),
+            Verdict("stop", "the account has no quota left"),
+        ),
         (402, {}, None, Verdict("stop", "the account has no quota left")),
         (401, {}, body(), Verdict("stop", "the API key was not accepted")),
-        (429, {}, body("Request too large for m on tokens per min (TPM): Limit 3, Requested 9."), Verdict("final", "the request is larger than the limit")),
+        (
+            429,
+            {},
+            body("Request too large for m on tokens per min (TPM): Limit 3, Requested 9."),
+            Verdict("final", "the request is larger than the limit"),
+        ),
         (503, {"retry-after": "2"}, None, Verdict("retry", "status 503", wait=2.0)),
         (404, {}, None, Verdict("final", "status 404")),
         (302, {}, None, Verdict("final", "status 302")),

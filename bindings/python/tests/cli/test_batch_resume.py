@@ -200,7 +200,8 @@ def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(tmp_path: Path) -> 
         async with script.serving() as url:
             program = (
                 "import resource, signal, sys\n"
-                "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+                "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+                "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
                 "from llmrl.cli import main\n"
                 f"sys.exit(main(['batch', {str(source)!r}, {str(target)!r}, '--base-url', {url!r}]))"
             )

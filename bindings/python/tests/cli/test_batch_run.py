@@ -78,7 +78,7 @@ def test_bad_lines_name_their_number_and_stop_nobody(tmp_path: Path) -> None:
         assert sorted(script.asked) == ["first", "last"]
         errors = {name: record["error"] for name, record in found.items() if record["response"] is None}
         assert sorted(errors) == ["esc\x1b[31m", "far", "get", "no-body", "stream"]
-        assert errors["get"] == {"code": "invalid_line", "message": 'line 8: method must be "POST", not \'GET\''}
+        assert errors["get"] == {"code": "invalid_line", "message": "line 8: method must be \"POST\", not 'GET'"}
         assert "2 answered, 0 failed, 12 bad lines" in done.out
 
     asyncio.run(main())
@@ -99,8 +99,14 @@ def test_a_repeated_custom_id_is_reported_with_both_lines_and_sent_once(tmp_path
 
 
 RETRIED = {
-    "rate": error(429, "Rate limit reached for m in organization o on tokens per min (TPM): Limit 100000, Used 99990, "
-                  "Requested 20. Please try again in 6ms.", "rate_limit_exceeded", "tokens", retry_after_ms="6"),
+    "rate": error(
+        429,
+        "Rate limit reached for m in organization o on tokens per min (TPM): Limit 100000, Used 99990, "
+        "Requested 20. Please try again in 6ms.",
+        "rate_limit_exceeded",
+        "tokens",
+        retry_after_ms="6",
+    ),
     "bare-429": (429, b"slow down", {}),
     "timeout": error(408),
     "conflict": error(409),
@@ -115,8 +121,12 @@ GIVEN_UP = {
     "unknown": error(404),
     "long": error(422),
     "moved": (307, b"", {"Location": "http://127.0.0.1:1/elsewhere"}),
-    "too-large": error(429, "Request too large for m in organization o on tokens per min (TPM): Limit 3, Requested 9. "
-                       "The input or output tokens must be reduced in order to run successfully.", "rate_limit_exceeded"),
+    "too-large": error(
+        429,
+        "Request too large for m in organization o on tokens per min (TPM): Limit 3, Requested 9. "
+        "The input or output tokens must be reduced in order to run successfully.",
+        "rate_limit_exceeded",
+    ),
 }
 
 
@@ -163,7 +173,10 @@ def test_tries_are_counted_and_end(tmp_path: Path) -> None:
         (error(401, "Incorrect API key provided"), "the API key was not accepted"),
         (error(429, "You exceeded your current quota", "insufficient_quota", "insufficient_quota"), "no quota left"),
         (error(402, "pay"), "no quota left"),
-        (error(429, "on requests per day (RPD): Limit 1, Used 1, Requested 1. Please try again in 14h29m11.04s."), "14.5 hours"),
+        (
+            error(429, "on requests per day (RPD): Limit 1, Used 1, Requested 1. Please try again in 14h29m11.04s."),
+            "14.5 hours",
+        ),
     ],
 )
 def test_what_would_refuse_every_request_ends_the_batch(tmp_path: Path, answer: Answer, words: str) -> None:
@@ -205,15 +218,21 @@ def test_no_connection_is_retried_then_recorded_and_tried_again_by_the_next_run(
 
 def test_a_server_that_is_gone_ends_the_batch(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(500)])
-    done = asyncio.run(run(source, tmp_path / "out.jsonl", "http://127.0.0.1:1/v1", "--max-attempts", "1", "--max-concurrent", "2"))
-    assert done.status == 1 and "20 requests in a row got no answer at all: cannot connect to 127.0.0.1 port 1" in done.err
+    done = asyncio.run(
+        run(source, tmp_path / "out.jsonl", "http://127.0.0.1:1/v1", "--max-attempts", "1", "--max-concurrent", "2")
+    )
+    assert (
+        done.status == 1 and "20 requests in a row got no answer at all: cannot connect to 127.0.0.1 port 1" in done.err
+    )
     assert len(results(tmp_path / "out.jsonl")) <= 25 and "requests are left" in done.err
 
 
 def test_a_request_larger_than_the_limit_is_told_so_and_not_sent(tmp_path: Path) -> None:
     async def main() -> None:
         script = Script(lambda name, _: ok(name))
-        source = write(tmp_path / "in.jsonl", [line("big", max_tokens=5000), line("huge", max_tokens=10**30), line("small")])
+        source = write(
+            tmp_path / "in.jsonl", [line("big", max_tokens=5000), line("huge", max_tokens=10**30), line("small")]
+        )
         async with script.serving() as url:
             done = await run(source, tmp_path / "out.jsonl", url, "--tpm", "3000")
         assert done.status == 1 and script.asked == ["small"]
@@ -231,7 +250,9 @@ def test_a_smaller_concurrency_of_the_provider_is_respected(tmp_path: Path) -> N
         async def respond(name: str, _before: int) -> Answer:
             nonlocal inside
             if inside >= 3:
-                return error(429, "Too many concurrent requests: Limit 3, Used 3, Requested 1.", None, "concurrent_requests")
+                return error(
+                    429, "Too many concurrent requests: Limit 3, Used 3, Requested 1.", None, "concurrent_requests"
+                )
             inside += 1
             await asyncio.sleep(0.005)
             inside -= 1
@@ -267,7 +288,9 @@ def test_the_key_is_in_no_output(tmp_path: Path) -> None:
         quota = write(tmp_path / "quota.jsonl", [line("quota")])
         async with script.serving() as url:
             first = await run(source, tmp_path / "out.jsonl", url)
-            second = await run(quota, tmp_path / "out2.jsonl", url, "--plain", "--api-key-env", "OTHER", key=None, OTHER=KEY)
+            second = await run(
+                quota, tmp_path / "out2.jsonl", url, "--plain", "--api-key-env", "OTHER", key=None, OTHER=KEY
+            )
         third = await run(source, tmp_path / "out3.jsonl", "http://127.0.0.1:1/v1", "--max-attempts", "1")
         assert len(script.asked) == 5 and all(h["Authorization"] == f"Bearer {KEY}" for h in script.headers)
         written = "".join(p.read_text() for p in tmp_path.glob("out*"))

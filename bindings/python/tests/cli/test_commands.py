@@ -16,7 +16,7 @@ from typing import Iterator, List
 
 import pytest
 
-pytest.importorskip("aiohttp", reason="needs the cli extra: pip install 'llmrl[cli]'")
+aiohttp = pytest.importorskip("aiohttp", reason="needs the cli extra: pip install 'llmrl[cli]'")
 pytest.importorskip("rich", reason="needs the cli extra: pip install 'llmrl[cli]'")
 
 from batch_helpers import KEY, PATIENCE, Finished, line, results, run, write
@@ -48,7 +48,9 @@ def stats(url: str) -> dict:
 
 
 def batch(path: Path, count: int, max_tokens: int = 300) -> Path:
-    return write(path, [line(f"r{i} " + "some words to count " * (i % 40), max_tokens=max_tokens) for i in range(count)])
+    return write(
+        path, [line(f"r{i} " + "some words to count " * (i % 40), max_tokens=max_tokens) for i in range(count)]
+    )
 
 
 def limits(**values: int) -> List[str]:
@@ -57,7 +59,7 @@ def limits(**values: int) -> List[str]:
 
 @pytest.mark.parametrize("charge", ["reserve", "settle", "max"])
 def test_a_batch_at_the_limit_meets_almost_no_refusals(tmp_path: Path, charge: str) -> None:
-    """The whole chain: estimates, the limiter, the enforcing server. Tokens bind: the batch needs more than the burst."""
+    """The whole chain: estimates, the limiter, the enforcing server. Tokens bind."""
     bounds = limits(rpm=6000, tpm=600_000, max_concurrent=32)
     options = [*bounds, "--burst-seconds", "4"]
     source = batch(tmp_path / "in.jsonl", 300)
@@ -103,8 +105,6 @@ def test_a_stopping_emulator_lets_running_answers_finish() -> None:
         assert server.stdout is not None
         url = (await server.stdout.readline()).decode().split()[-1]
         assert b"no limit on requests/min" in await server.stdout.readline()
-        import aiohttp
-
         async with aiohttp.ClientSession() as session:
             body = json.loads(line("x", max_tokens=50))["body"]
             asking = asyncio.ensure_future(session.post(url + "/chat/completions", json=body))
@@ -117,7 +117,7 @@ def test_a_stopping_emulator_lets_running_answers_finish() -> None:
         assert rest[0] == "stopping: running answers may finish" and json.loads(rest[1])["finished"] == 1
         assert await server.wait() == 0
 
-    async def get(session: "aiohttp.ClientSession", url: str) -> dict:
+    async def get(session: aiohttp.ClientSession, url: str) -> dict:
         async with session.get(url[: -len("/v1")] + "/stats") as response:
             return await response.json()
 
@@ -134,14 +134,19 @@ def test_an_address_in_use_is_reported() -> None:
     assert done.returncode == 2 and "cannot listen on 127.0.0.1 port" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("options", [["--rpm", "0"], ["--error-rate", "1.5"], ["--latency-scale", "nan"], ["--port", "70000"]])
+@pytest.mark.parametrize(
+    "options", [["--rpm", "0"], ["--error-rate", "1.5"], ["--latency-scale", "nan"], ["--port", "70000"]]
+)
 def test_wrong_emulator_options_are_named(options: List[str]) -> None:
     done = subprocess.run([*PYTHON, "emulate", *options], capture_output=True, text=True)
     assert done.returncode == 2 and f"argument {options[0]}" in done.stderr and repr(options[1]) in done.stderr
 
 
 def test_help_teaches_and_needs_no_extra() -> None:
-    for command, words in (("batch", ["OPENAI_API_KEY", "Exit status", "Ctrl-C", "llmrl emulate"]), ("emulate", ["/stats", "curl"])):
+    for command, words in (
+        ("batch", ["OPENAI_API_KEY", "Exit status", "Ctrl-C", "llmrl emulate"]),
+        ("emulate", ["/stats", "curl"]),
+    ):
         done = subprocess.run([*without_extra(), command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and all(word in done.stdout for word in words)
     assert subprocess.run([*PYTHON], capture_output=True).returncode == 2
@@ -149,7 +154,11 @@ def test_help_teaches_and_needs_no_extra() -> None:
 
 def without_extra() -> List[str]:
     """The command line in an interpreter that has no aiohttp."""
-    return [sys.executable, "-c", "import sys; sys.modules['aiohttp'] = None; from llmrl.cli import main; sys.exit(main())"]
+    return [
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['aiohttp'] = None; from llmrl.cli import main; sys.exit(main())",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["emulate", "--port", "0"], ["batch", "in.jsonl", "out.jsonl"]])
@@ -185,7 +194,17 @@ def test_a_terminal_gets_a_bar_with_rates_and_the_limit_that_binds(tmp_path: Pat
         command = [*PYTHON, "batch", str(source), str(tmp_path / "out.jsonl"), "--base-url", url, *options]
         done = in_a_terminal(command)
     assert done.status == 0
-    for words in ("━", "25/25", "100%", "requests/s", "tokens/s", "waiting for requests/min", "429s", "retries", "left"):
+    for words in (
+        "━",
+        "25/25",
+        "100%",
+        "requests/s",
+        "tokens/s",
+        "waiting for requests/min",
+        "429s",
+        "retries",
+        "left",
+    ):
         assert words in done.out, words
     assert "\x1b[?25h" in done.out, "the cursor is shown again"
     assert KEY not in done.out

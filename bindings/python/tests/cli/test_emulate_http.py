@@ -171,7 +171,9 @@ def test_embeddings_and_completions() -> None:
         _, coded, _ = await post(client, dict(request, encoding_format="base64"), "/v1/embeddings")
         raw = base64.b64decode(coded["data"][0]["embedding"])
         assert len(struct.unpack("<8f", raw)) == 8
-        _, text, _ = await post(client, {"model": "m", "prompt": ["a", "b"], "max_tokens": 4, "n": 2}, "/v1/completions")
+        _, text, _ = await post(
+            client, {"model": "m", "prompt": ["a", "b"], "max_tokens": 4, "n": 2}, "/v1/completions"
+        )
         assert len(text["choices"]) == 4 and text["object"] == "text_completion"
         async with client.get("/v1/models") as response:
             assert "gpt-4o-mini" in [m["id"] for m in (await response.json())["data"]]

@@ -22,7 +22,8 @@ IN.jsonl is in OpenAI's Batch input format, one request per line:
   {"custom_id": "a-1", "method": "POST", "url": "/v1/chat/completions",
    "body": {"model": "gpt-4o-mini", "max_tokens": 200, "messages": [{"role": "user", "content": "Hello"}]}}
 OUT.jsonl gets one line per request, in OpenAI's Batch output format, as soon as its answer arrives:
-  {"id": "batch_req_...", "custom_id": "a-1", "response": {"status_code": 200, "request_id": ..., "body": ...}, "error": null}
+  {"id": "batch_req_...", "custom_id": "a-1",
+   "response": {"status_code": 200, "request_id": "...", "body": {...}}, "error": null}
 """
 
 EPILOG = """\
@@ -68,7 +69,9 @@ def add_command(commands: Any) -> None:
     limits = parser.add_argument_group("limits (as on your provider's limits page; leave out what does not apply)")
     limits.add_argument("--rpm", type=_count, metavar="N", help="requests per minute")
     limits.add_argument("--tpm", type=_count, metavar="N", help="tokens per minute, input and output together")
-    limits.add_argument("--max-concurrent", type=_slots, default=64, metavar="N", help="requests in flight (default: 64)")
+    limits.add_argument(
+        "--max-concurrent", type=_slots, default=64, metavar="N", help="requests in flight (default: 64)"
+    )
     limits.add_argument(
         "--burst-seconds",
         type=_burst,
@@ -81,8 +84,8 @@ def add_command(commands: Any) -> None:
         "--charge",
         choices=("auto", "settle", "reserve", "max"),
         default="auto",
-        help="what a request costs in tokens. settle: what it used. reserve: prompt + max_tokens, whatever it used. max: "
-        "the larger of prompt and max_tokens. auto (default): settle, until the provider's x-ratelimit headers or "
+        help="what a request costs in tokens. settle: what it used. reserve: prompt + max_tokens, whatever it used. "
+        "max: the larger of prompt and max_tokens. auto (default): settle, until the provider's x-ratelimit headers or "
         "refusals show that it keeps reservations",
     )
 
@@ -91,11 +94,15 @@ def add_command(commands: Any) -> None:
         "--estimate",
         choices=("learn", "fixed"),
         default="learn",
-        help="learn (default): more tokens per character if the answers' usage shows it (not for providers that keep reservations: "
-        "they count characters), and the output of requests without max_tokens. fixed: never",
+        help="learn (default): more tokens per character if the answers' usage shows it (not for providers "
+        "that keep reservations: they count characters), and the output of requests without max_tokens. fixed: never",
     )
     tokens.add_argument(
-        "--chars-per-token", type=_ratio, default=4.0, metavar="X", help="characters per token at the start (default: 4)"
+        "--chars-per-token",
+        type=_ratio,
+        default=4.0,
+        metavar="X",
+        help="characters per token at the start (default: 4)",
     )
     tokens.add_argument(
         "--default-output",
@@ -113,17 +120,29 @@ def add_command(commands: Any) -> None:
         help="default: $OPENAI_BASE_URL, else https://api.openai.com/v1",
     )
     server.add_argument(
-        "--api-key-env", default="OPENAI_API_KEY", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY)"
+        "--api-key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable with the key (default: OPENAI_API_KEY)",
     )
-    server.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="seconds for one try (default: 600)")
+    server.add_argument(
+        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds for one try (default: 600)"
+    )
     server.add_argument("--max-attempts", type=_attempts, default=8, metavar="N", help="tries per request (default: 8)")
 
     show = parser.add_argument_group("files and display")
     show.add_argument(
-        "--fsync", type=_fsync, default=1.0, metavar="S", help="force results to the disk every S seconds (default: 1); "
-        "a power failure, unlike a crash of the program, may cost the results of that time, which are then requested again"
+        "--fsync",
+        type=_fsync,
+        default=1.0,
+        metavar="S",
+        help="force results to the disk every S seconds (default: 1); "
+        "a power failure, unlike a crash of the program, may cost the results of that time, which are then "
+        "requested again",
     )
-    show.add_argument("--plain", action="store_true", help="plain lines instead of a bar (always so without a terminal)")
+    show.add_argument(
+        "--plain", action="store_true", help="plain lines instead of a bar (always so without a terminal)"
+    )
     show.add_argument("--quiet", action="store_true", help="only problems and the table at the end")
     parser.set_defaults(run=run)
 
@@ -228,7 +247,9 @@ def _files(args: argparse.Namespace) -> int:
         if args.output.exists() and os.path.samefile(args.input, args.output):
             raise UsageError("IN.jsonl and OUT.jsonl are the same file")
         if args.output.exists() and not args.output.is_file():
-            raise UsageError(f"{args.output} is not a regular file; results must be readable again to go on after a stop")
+            raise UsageError(
+                f"{args.output} is not a regular file; results must be readable again to go on after a stop"
+            )
         return count_lines(args.input)
     except OSError as error:
         raise UsageError(f"cannot read {args.input}: {error.strerror}") from None
@@ -330,7 +351,9 @@ def _assume_spent(limiter: Any, meters: Any, idle: float) -> None:
 
     states = limiter.limits()
     requests, tokens = (
-        0 if index is None else max(0, states[index].burst - int(min(idle, 1e6) * states[index].amount / states[index].per))
+        0
+        if index is None
+        else max(0, states[index].burst - int(min(idle, 1e6) * states[index].amount / states[index].per))
         for index in (meters.requests, meters.tokens)
     )
     if requests or tokens:
@@ -343,7 +366,9 @@ def _opening(args: argparse.Namespace, found: Any) -> List[str]:
         lines.append(found.repaired)
     if found.answered:
         errors = f" ({found.failed:,} with an error that is final)" if found.failed else ""
-        lines.append(f"{len(found.answered):,} requests are already answered{errors} in {args.output}: going on after them")
+        lines.append(
+            f"{len(found.answered):,} requests are already answered{errors} in {args.output}: going on after them"
+        )
     if found.again:
         lines.append(f"{found.again:,} that had got no final answer are tried again")
     if urlsplit(args.base_url).scheme == "http" and not _is_loopback(args.base_url):

@@ -17,7 +17,9 @@ RETRYABLE = frozenset((408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529))
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|us|µs|μs|ns|h|m|s)")
-_TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+|\d+(?:\.\d+)? seconds)")
+_TRY_AGAIN = re.compile(
+    r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+|\d+(?:\.\d+)? seconds)"
+)
 _NUMBERS = re.compile(r"Limit:? (\d{1,15}), (?:Used:? (\d{1,15}), )?Requested:? (\d{1,15})")
 
 
@@ -64,9 +66,12 @@ def judge(status: int, headers: Mapping[str, str], body: Any) -> Verdict:
         return Verdict("ok")
     error = body.get("error") if isinstance(body, dict) else None
     error = error if isinstance(error, dict) else {}
-    message = error.get("message") if isinstance(error.get("message"), str) else ""
-    code = error.get("code") if isinstance(error.get("code"), str) else ""
-    if status == 402 or code in ("insufficient_quota", "billing_hard_limit_reached") or error.get("type") == "insufficient_quota":
+    message, code = (value if isinstance(value, str) else "" for value in (error.get("message"), error.get("code")))
+    if (
+        status == 402
+        or code in ("insufficient_quota", "billing_hard_limit_reached")
+        or error.get("type") == "insufficient_quota"
+    ):
         return Verdict("stop", "the account has no quota left")
     if status == 401:
         return Verdict("stop", "the API key was not accepted")
@@ -132,12 +137,15 @@ def usage_of(body: Any) -> Optional[Tuple[int, int]]:
     usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):
         return None
-    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
-    completion = usage.get("completion_tokens", usage.get("output_tokens", 0))
-    for value in (prompt, completion):
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-            return None
-    return prompt, completion
+    prompt = _tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = _tokens(usage.get("completion_tokens", usage.get("output_tokens", 0)))
+    return None if prompt is None or completion is None else (prompt, completion)
+
+
+def _tokens(value: Any) -> Optional[int]:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        return None
+    return value
 
 
 def decode(raw: bytes) -> Any:

@@ -119,10 +119,14 @@ class Account:
             self.unsent(permit, cost)
             return
         index = self.meters.tokens if verdict.axis == "tokens" else self.meters.requests
-        stated = verdict.limit is not None and verdict.used is not None
         if verdict.axis == "requests":
             self._settle(permit, cost, (0, 0))
-        elif index is not None and stated and self._same_limit(index, verdict.limit):
+        elif (
+            index is not None
+            and verdict.limit is not None
+            and verdict.used is not None
+            and self._same_limit(index, verdict.limit)
+        ):
             theirs = verdict.limit - verdict.used
             surplus = max(0, self.limiter.limits()[index].available + sum(cost) - theirs)
             self._settle(permit, cost, (surplus, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from contextlib import contextmanager
 from typing import Any, Deque, Dict, Iterator, List, Optional, Tuple
 
@@ -26,9 +26,9 @@ class Counts:
         self.ok = self.failed = self.skipped = self.bad_lines = 0
         self.retries = self.in_flight = self.between_tries = 0
         self.tokens_in = self.tokens_out = 0
-        self.too_many: Counter = Counter()
+        self.too_many: Dict[str, int] = defaultdict(int)
         """429 answers by the limit that tripped."""
-        self.bound_seconds: Counter = Counter()
+        self.bound_seconds: Dict[str, float] = defaultdict(float)
         """Time that the head of the queue waited, by the limit that it waited for."""
         self._first_admission: Optional[float] = None
         self._last_admission = 0.0
@@ -87,8 +87,10 @@ class Counts:
         cost = self._queue[0][0]
         states = self.limiter.limits()
         worst, longest = None, 0.0
-        for name, need in (("requests", 1), ("tokens", sum(cost))):
-            index = getattr(self.meters, name)
+        for name, index, need in (
+            ("requests", self.meters.requests, 1),
+            ("tokens", self.meters.tokens, sum(cost)),
+        ):
             if index is None:
                 continue
             state = states[index]
@@ -125,8 +127,10 @@ class Counts:
         window = self._last_admission - self._first_admission
         states = self.limiter.limits()
         shares = {}
-        for name, units in (("requests", requests), ("tokens", tokens)):
-            index = getattr(self.meters, name)
+        for name, index, units in (
+            ("requests", self.meters.requests, requests),
+            ("tokens", self.meters.tokens, tokens),
+        ):
             if index is not None:
                 state = states[index]
                 shares[NAMES[name]] = units / (state.burst + state.amount * window / state.per)

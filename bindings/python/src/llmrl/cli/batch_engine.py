@@ -122,36 +122,39 @@ class Engine:
         for index, item in enumerate(self.plan.items):
             if index % LINES_PER_TURN == 0:
                 await asyncio.sleep(0)
-            if not self._to_be_sent(item):
+            request = self._to_be_sent(item)
+            if request is None:
                 continue
             await self._room.wait()
-            cost = self._cost(item)
-            permit = await self._permit(item, cost)
+            cost = self._cost(request)
+            permit = await self._permit(request, cost)
             if permit is not None:
-                task = asyncio.ensure_future(self._see_through(item, cost, permit))
+                task = asyncio.ensure_future(self._see_through(request, cost, permit))
                 self._live.add(task)
                 task.add_done_callback(self._live.discard)
 
-    def _to_be_sent(self, item: Item) -> bool:
-        """Sort out lines that are malformed, repeated or already answered."""
+    def _to_be_sent(self, item: Item) -> Optional[Request]:
+        """The line as a request, unless it is malformed, repeated or already answered."""
         counts = self.counts
         if item.custom_id is not None:
             key = id_key(item.custom_id)
             first = self._lines.setdefault(key, item.line)
             if first != item.line:
                 counts.bad_lines += 1
-                self.plan.say(f"line {item.line}: custom_id {_short(item.custom_id)} was already used in line {first}; not sent")
-                return False
+                self.plan.say(
+                    f"line {item.line}: custom_id {_short(item.custom_id)} was already used in line {first}; not sent"
+                )
+                return None
             if key in self.plan.results.found.answered:
                 counts.skipped += 1
-                return False
+                return None
         if isinstance(item, Request):
-            return True
+            return item
         counts.bad_lines += 1
         self.plan.say(f"line {item.line}: {item.reason}; not sent")
         if item.custom_id is not None:
             self._write(item.custom_id, None, {"code": "invalid_line", "message": f"line {item.line}: {item.reason}"})
-        return False
+        return None
 
     def _cost(self, request: Request) -> Tuple[int, int]:
         account = self.plan.account
@@ -209,7 +212,7 @@ class Engine:
             await asyncio.sleep(delay)
             return await self._permit(request, cost)
         finally:
-            self._between_tries.discard(task)  # type: ignore[arg-type]
+            self._between_tries.discard(task)
             self._note_room()
 
     def _note_room(self) -> None:

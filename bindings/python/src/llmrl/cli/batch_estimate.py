@@ -69,7 +69,7 @@ class Estimator:
         self._outputs: Deque[int] = deque(maxlen=REMEMBERED)
 
     def chars_per_token(self, settles: bool) -> float:
-        """The ratio in use: bytes over tokens of the answers remembered, between a quarter of the start and the start."""
+        """The ratio in use: bytes over tokens of the answers remembered, from a quarter of the start up to the start."""
         if not settles or not self.learn or len(self._seen) < MIN_ANSWERS:
             return self.start
         size = sum(s for s, _ in self._seen)

@@ -106,14 +106,18 @@ def parse_line(number: int, raw: bytes) -> Union[Request, BadLine]:
 def _fault(data: Dict[str, Any]) -> Optional[str]:
     method, url, body = data.get("method", "POST"), data.get("url"), data.get("body")
     if method != "POST":
-        return f"method must be \"POST\", not {_name(method)}"
+        return f'method must be "POST", not {_name(method)}'
     if not isinstance(url, str):
-        return f"url must be a path such as \"/v1/chat/completions\", not {_name(url)}"
+        return f'url must be a path such as "/v1/chat/completions", not {_name(url)}'
     # The key is sent to whatever this path is joined with, so it must not lead to another host.
-    if not url.startswith("/") or url.startswith("//") or any(ord(c) <= 32 or c in "\\@?#" or ord(c) > 126 for c in url):
-        return "url must be a plain path such as \"/v1/chat/completions\""
+    if (
+        not url.startswith("/")
+        or url.startswith("//")
+        or any(ord(c) <= 32 or c in "\\@?#" or ord(c) > 126 for c in url)
+    ):
+        return 'url must be a plain path such as "/v1/chat/completions"'
     if ".." in url.split("/"):
-        return "url must not contain \"..\""
+        return 'url must not contain ".."'
     if not isinstance(body, dict):
         return f"body must be an object, not {_name(body)}"
     if body.get("stream"):

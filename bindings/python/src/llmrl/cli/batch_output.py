@@ -136,7 +136,7 @@ class Results:
             found.again += 1
             return
         found.answered.add(id_key(record["custom_id"]))
-        if 200 <= response["status_code"] < 300:
+        if isinstance(response, dict) and 200 <= response["status_code"] < 300:
             found.ok += 1
         else:
             found.failed += 1

@@ -119,7 +119,7 @@ class Sender:
             raise Lost(self._describe(error)) from None
 
     def _reply(self, response: aiohttp.ClientResponse, raw: bytes) -> Reply:
-        headers = response.headers
+        headers: Mapping[str, str] = response.headers
         if self._key and len(self._key) >= SHORTEST_SECRET:
             for form in {self._key, json.dumps(self._key)[1:-1], self._key.replace("/", "\\/")}:
                 raw = raw.replace(form.encode(), HIDDEN.encode())

@@ -152,11 +152,10 @@ def summary(counts: Counts, account: Account) -> List[Tuple[str, str]]:
     ]
     for name, share in counts.shares(account.requests, account.tokens).items():
         rows.append((f"{name} used", f"{share:.1%} of what the limit offered"))
-    bound = [
-        f"{name} {seconds:,.1f} s" for name, seconds in counts.bound_seconds.most_common() if seconds >= 0.05
-    ]
+    waits = sorted(counts.bound_seconds.items(), key=lambda item: -item[1])
+    bound = [f"{name} {seconds:,.1f} s" for name, seconds in waits if seconds >= 0.05]
     rows.append(("waited for", ", ".join(bound) or "nothing: no limit was reached"))
-    causes = [f"{cause} {number:,}" for cause, number in counts.too_many.most_common()]
+    causes = [f"{cause} {number:,}" for cause, number in sorted(counts.too_many.items(), key=lambda item: -item[1])]
     total = sum(counts.too_many.values())
     rows.append(("429 answers", f"{total:,}" + (f" ({', '.join(causes)})" if causes else "")))
     rows.append(("retries", f"{counts.retries:,}"))

@@ -44,11 +44,15 @@ def add_command(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
     parser.add_argument("--port", type=_port, default=8080, help="port, 0 picks a free one (default: 8080)")
     parser.add_argument("--rpm", type=_count, metavar="N", help="requests per minute (default: no limit)")
     parser.add_argument("--tpm", type=_count, metavar="N", help="tokens per minute (default: no limit)")
-    parser.add_argument("--max-concurrent", type=_count, metavar="N", help="requests at the same time (default: no limit)")
+    parser.add_argument(
+        "--max-concurrent", type=_count, metavar="N", help="requests at the same time (default: no limit)"
+    )
     parser.add_argument(
         "--burst-seconds",
         type=_positive,
@@ -72,7 +76,11 @@ def add_command(commands: Any) -> None:
         help="multiplies all latencies: 1 is realistic (median about 4 s), 0.1 is ten times faster, 0 is none",
     )
     parser.add_argument(
-        "--error-rate", type=_fraction, default=0.0, metavar="P", help="share of admitted requests that end in a 500 or 503"
+        "--error-rate",
+        type=_fraction,
+        default=0.0,
+        metavar="P",
+        help="share of admitted requests that end in a 500 or 503",
     )
     parser.add_argument("--quiet", action="store_true", help="print only the listening line")
     parser.set_defaults(run=run)
@@ -133,7 +141,10 @@ async def _serve(args: argparse.Namespace) -> int:
     try:
         await site.start()
     except OSError as error:
-        print(f"llmrl emulate: cannot listen on {args.host} port {args.port}: {os.strerror(error.errno or 0)}", file=sys.stderr)
+        print(
+            f"llmrl emulate: cannot listen on {args.host} port {args.port}: {os.strerror(error.errno or 0)}",
+            file=sys.stderr,
+        )
         await runner.cleanup()
         return 2
     port = runner.addresses[0][1]

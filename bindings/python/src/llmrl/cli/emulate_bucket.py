@@ -8,7 +8,7 @@ class by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 MINUTE_NS = 60_000_000_000
 
@@ -185,7 +185,7 @@ class Gate:
         self._busy_ns += self.active * (now_ns - self._busy_at)
         self._busy_at = now_ns
 
-    def stats(self) -> dict:
+    def stats(self) -> Dict[str, Any]:
         """A snapshot for ``GET /stats``; the fields are explained in ``llmrl emulate --help``.
 
         *share* is what was admitted, over what the limit had to offer in the window from the first request's
@@ -214,7 +214,9 @@ class Gate:
                 "charge_settles": self.settles,
             },
             "window_seconds": window_ns / 1e9,
-            "run_seconds": (self._finished_ns - self.first_ns) / 1e9 if totals.finished and self.first_ns is not None else 0.0,
+            "run_seconds": (self._finished_ns - self.first_ns) / 1e9
+            if totals.finished and self.first_ns is not None
+            else 0.0,
             "admitted": totals.admitted,
             "finished": totals.finished,
             "active": self.active,

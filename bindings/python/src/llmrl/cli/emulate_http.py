@@ -8,7 +8,7 @@ import json
 import random
 import struct
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Awaitable, Callable, Dict, List, Optional
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from .emulate_wire import error_body, limit_headers, refusal_body, wait_headers
 TOKENS_PER_EVENT = 8
 """Tokens in one event of a stream: fewer, larger events keep the emulator fast and change nothing else."""
 MODELS = ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY = 64 * 1024 * 1024
 CREATED = 1_700_000_000
 """A fixed creation time: answers stay the same from run to run."""
@@ -57,7 +58,7 @@ class Emulator:
         app.router.add_get("/stats", self._stats)
         return app
 
-    def stats(self) -> dict:
+    def stats(self) -> Dict[str, Any]:
         """What ``GET /stats`` answers."""
         return dict(self.gate.stats(), bad_requests=self.bad_requests, injected_errors=dict(self.injected))
 
@@ -156,7 +157,7 @@ class Emulator:
 
 
 @web.middleware
-async def _openai_errors(request: web.Request, handler: Any) -> web.StreamResponse:
+async def _openai_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Unknown routes, wrong methods and oversized bodies get OpenAI-shaped errors as well."""
     try:
         return await handler(request)
@@ -174,11 +175,11 @@ async def _openai_errors(request: web.Request, handler: Any) -> web.StreamRespon
         return web.json_response(body, status=error.status)
 
 
-def _event(data: dict) -> bytes:
+def _event(data: Dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _head(job: model.Job, request_id: str, chunk: bool = False) -> dict:
+def _head(job: model.Job, request_id: str, chunk: bool = False) -> Dict[str, Any]:
     prefix, name = ("chatcmpl", "chat.completion") if job.kind == "chat" else ("cmpl", "text_completion")
     if chunk and job.kind == "chat":
         name += ".chunk"
@@ -187,7 +188,7 @@ def _head(job: model.Job, request_id: str, chunk: bool = False) -> dict:
 
 def _chunk(
     job: model.Job, headers: Dict[str, str], choice: int, text: Optional[str], first: bool, finish: Optional[str]
-) -> dict:
+) -> Dict[str, Any]:
     item: Dict[str, Any] = {"index": choice, "finish_reason": finish}
     if job.kind == "chat":
         item["delta"] = {} if text is None else ({"role": "assistant", "content": text} if first else {"content": text})
@@ -199,10 +200,10 @@ def _chunk(
     return data
 
 
-def _answer(job: model.Job, request_id: str) -> dict:
+def _answer(job: model.Job, request_id: str) -> Dict[str, Any]:
     if job.kind == "embedding":
         return {"object": "list", "data": _vectors(job), "model": job.model, "usage": job.usage()}
-    choices: List[dict] = []
+    choices: List[Dict[str, Any]] = []
     for choice in range(len(job.outputs)):
         text = "".join(model.words(job, choice))
         item: Dict[str, Any] = {"index": choice, "finish_reason": job.finish_reason(choice), "logprobs": None}
@@ -214,7 +215,7 @@ def _answer(job: model.Job, request_id: str) -> dict:
     return dict(_head(job, request_id), choices=choices, usage=job.usage())
 
 
-def _vectors(job: model.Job) -> List[dict]:
+def _vectors(job: model.Job) -> List[Dict[str, Any]]:
     vectors = []
     for index in range(job.inputs):
         values: Any = model.embedding(job, index)

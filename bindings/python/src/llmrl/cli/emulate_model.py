@@ -11,7 +11,7 @@ import random
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 CHARS_PER_TOKEN = 4
 DEFAULT_OUTPUT = 1024
@@ -72,7 +72,7 @@ class Job:
         output = self.max_output * len(self.outputs)
         return max(self.prompt_estimate, output) if charge == "max" else self.prompt_estimate + output
 
-    def usage(self) -> dict:
+    def usage(self) -> Dict[str, Any]:
         usage = {"prompt_tokens": self.prompt_tokens, "total_tokens": self.used}
         if self.kind != "embedding":
             usage["completion_tokens"] = self.completion_tokens
@@ -157,21 +157,30 @@ def _no_constant(name: str) -> Any:
 
 
 def _name(value: Any) -> str:
-    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal", list: "an array", dict: "an object"}
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal",
+        list: "an array",
+        dict: "an object",
+    }
     return names.get(type(value), "null")
 
 
-def _required(body: dict, field: str) -> Any:
+def _required(body: Dict[str, Any], field: str) -> Any:
     if body.get(field) is None:
         raise BadRequest(f"Missing required parameter: '{field}'.", field, "missing_required_parameter")
     return body[field]
 
 
 def _wrong(field: str, expected: str, value: Any) -> BadRequest:
-    return BadRequest(f"Invalid type for '{field}': expected {expected}, but got {_name(value)} instead.", field, "invalid_type")
+    return BadRequest(
+        f"Invalid type for '{field}': expected {expected}, but got {_name(value)} instead.", field, "invalid_type"
+    )
 
 
-def _integer(body: dict, field: str, default: int, low: int, high: int) -> int:
+def _integer(body: Dict[str, Any], field: str, default: int, low: int, high: int) -> int:
     value = body.get(field)
     if value is None:
         return default
@@ -186,26 +195,30 @@ def _integer(body: dict, field: str, default: int, low: int, high: int) -> int:
     return value
 
 
-def _boolean(body: dict, field: str) -> bool:
+def _boolean(body: Dict[str, Any], field: str) -> bool:
     value = body.get(field)
     if value is not None and not isinstance(value, bool):
         raise _wrong(field, "a boolean", value)
     return bool(value)
 
 
-def _output_limit(body: dict, kind: str) -> int:
+def _output_limit(body: Dict[str, Any], kind: str) -> int:
     if kind == "embedding":
         return 0
-    field = "max_completion_tokens" if kind == "chat" and body.get("max_completion_tokens") is not None else "max_tokens"
+    field = (
+        "max_completion_tokens" if kind == "chat" and body.get("max_completion_tokens") is not None else "max_tokens"
+    )
     return _integer(body, field, DEFAULT_OUTPUT, 1, MAX_OUTPUT)
 
 
-def _include_usage(body: dict, stream: bool) -> bool:
+def _include_usage(body: Dict[str, Any], stream: bool) -> bool:
     options = body.get("stream_options")
     if options is None:
         return False
     if not stream:
-        raise BadRequest("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options", None)
+        raise BadRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options", None
+        )
     if not isinstance(options, dict):
         raise _wrong("stream_options", "an object", options)
     return _boolean(options, "include_usage")
@@ -214,12 +227,16 @@ def _include_usage(body: dict, stream: bool) -> bool:
 # Each reader returns (texts, how many inputs there are, tokens of the parts that are not text).
 
 
-def _chat_prompt(body: dict) -> "tuple[List[str], int, int]":
+def _chat_prompt(body: Dict[str, Any]) -> "tuple[List[str], int, int]":
     messages = _required(body, "messages")
     if not isinstance(messages, list):
         raise _wrong("messages", "an array of objects", messages)
     if not messages:
-        raise BadRequest("Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.", "messages", "empty_array")
+        raise BadRequest(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+            "messages",
+            "empty_array",
+        )
     texts: List[str] = []
     flat = 0
     for i, message in enumerate(messages):
@@ -242,14 +259,14 @@ def _chat_prompt(body: dict) -> "tuple[List[str], int, int]":
     return texts, len(messages), flat
 
 
-def _required_at(message: dict, field: str, path: str) -> Any:
+def _required_at(message: Dict[str, Any], field: str, path: str) -> Any:
     if message.get(field) is None:
         raise BadRequest(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     return message[field]
 
 
 def _plain_prompt(field: str) -> Any:
-    def read(body: dict) -> "tuple[List[str], int, int]":
+    def read(body: Dict[str, Any]) -> "tuple[List[str], int, int]":
         value = _required(body, field)
         if isinstance(value, str):
             return [value], 1, 0

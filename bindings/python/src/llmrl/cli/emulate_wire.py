@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from .emulate_bucket import Bucket, Gate, Refusal
 
@@ -28,7 +28,7 @@ def go_duration(nanoseconds: int) -> str:
     return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
 
 
-def error_body(message: str, kind: str, code: Optional[str], param: Optional[str] = None) -> dict:
+def error_body(message: str, kind: str, code: Optional[str], param: Optional[str] = None) -> Dict[str, Any]:
     """The shape of every OpenAI error."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -56,7 +56,7 @@ def wait_headers(wait_ns: int) -> Dict[str, str]:
     return {"retry-after-ms": str(ms), "retry-after": str(-(-ms // 1000))}
 
 
-def refusal_body(refusal: Refusal, model: str) -> dict:
+def refusal_body(refusal: Refusal, model: str) -> Dict[str, Any]:
     """The 429 body in OpenAI's words. The wait in the text follows from the three numbers beside it:
     (used + requested - limit) / limit minutes."""
     where = f"for {model} in organization {ORGANIZATION}"
