@@ -140,7 +140,7 @@ def extension() -> Extension:
         define_macros=[("Py_LIMITED_API", hex(ABI3))],
         py_limited_api=True,
         # Calls into the library go straight through the GOT, as its functions are small enough for a PLT hop to show.
-        extra_compile_args=[] if platform.system() == "Windows" else ["-O2", "-fvisibility=hidden", *(["-fno-plt"] if linux else [])],
+        extra_compile_args=[] if platform.system() == "Windows" else ["-O2", "-g0", "-fvisibility=hidden", *(["-fno-plt"] if linux else [])],
         extra_link_args=["-Wl,-rpath,$ORIGIN", "-Wl,-z,now"] if linux else ["-Wl,-rpath,@loader_path"] if mac else [],
     )
 

@@ -48,13 +48,20 @@ def seconds(field: str, value: Number, accepted: str) -> float:
     return number
 
 
+def _times_1e9(value: Number, number: float) -> Number:
+    # The value itself where it can be multiplied: an int, a Fraction or a Decimal is exact beyond the 53 bits of a float.
+    try:
+        return value * 1_000_000_000
+    except TypeError:
+        return number * 1e9
+
+
 def duration_ns(field: str, value: Number, low_ns: int = 0) -> int:
     """Return ``value`` seconds in nanoseconds; at most 2**63-1 of them (292 years)."""
     low = "0" if low_ns == 0 else "1e-9"
     accepted = f"seconds from {low} to 9.2e9"
     number = seconds(field, value, accepted)
-    # An int is exact, a float only to 2**53: multiply the int before it becomes a float.
-    ns = value * 1_000_000_000 if type(value) is int else number * 1e9
+    ns = _times_1e9(value, number)
     if not low_ns <= ns <= 9.2e18:
         raise ValueError(f"{field} must be {accepted}, got {_shown(value)}")
     return round(ns)
@@ -65,8 +72,8 @@ def timeout_ns(value: Number | None) -> int:
     if value is None:
         return FOREVER
     number = seconds("timeout", value, "None or seconds >= 0")
-    ns = number * 1e9
-    return FOREVER if ns >= 9.2e18 else math.ceil(ns)
+    ns = _times_1e9(value, number)
+    return FOREVER if ns >= 9.2e18 else round(ns)
 
 
 def retune(amount: SupportsIndex, burst: SupportsIndex | None, per: Number, in_flight: int) -> tuple[int, int, int]:

@@ -77,9 +77,18 @@ class TokenBucket:
 
     __slots__ = ("_handle", "_burst")
 
-    def __init__(self, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None, clock: Optional[ManualClock] = None) -> None:
+    def __init__(
+        self,
+        amount: SupportsIndex,
+        per: Number = 60.0,
+        burst: Optional[SupportsIndex] = None,
+        clock: Optional[ManualClock] = None,
+        *,
+        oversize: str = "reject",
+        start_empty: bool = False,
+    ) -> None:
         self._handle = c_void_p()
-        packed, checked = _limit.bucket(amount, per, burst, clock)
+        packed, checked = _limit.bucket(amount, per, burst, clock, oversize=oversize, start_empty=start_empty)
         self._burst = int.from_bytes(packed[24:32], sys.byteorder)
         message = ctypes.create_string_buffer(256)
         status = lib.llmrl_bucket_new(packed, clock_handle(checked), byref(self._handle), message, 256)

@@ -17,6 +17,14 @@ _START_EMPTY = 2
 _LAYOUT = struct.Struct("=IIQQQI28x")
 
 
+def _flags(name: str, oversize: str, start_empty: bool) -> int:
+    if oversize not in ("reject", "when_full"):
+        raise ValueError(f"{name}: oversize must be 'reject' or 'when_full', got {oversize!r}")
+    if not isinstance(start_empty, bool):
+        raise TypeError(f"{name}: start_empty must be True or False, got {start_empty!r}")
+    return (_WHEN_FULL if oversize == "when_full" else 0) | (_START_EMPTY if start_empty else 0)
+
+
 class Limit:
     """One rule: so many requests or tokens in a period, or so many requests in flight.
 
@@ -46,11 +54,7 @@ class Limit:
         amount = _args.whole(f"{name}: n", n, 1)
         period_ns = _args.duration_ns(f"{name}: per", per, 1)
         size = amount if burst is None else _args.whole(f"{name}: burst", burst, 1)
-        if oversize not in ("reject", "when_full"):
-            raise ValueError(f"{name}: oversize must be 'reject' or 'when_full', got {oversize!r}")
-        if not isinstance(start_empty, bool):
-            raise TypeError(f"{name}: start_empty must be True or False, got {start_empty!r}")
-        flags = (_WHEN_FULL if oversize == "when_full" else 0) | (_START_EMPTY if start_empty else 0)
+        flags = _flags(name, oversize, start_empty)
         text = f"{name}({amount}, per={period_ns / 1e9:g}, burst={size}, oversize={oversize!r}, start_empty={start_empty})"
         return cls._make(text, _TOKEN_BUCKET, _METERS[meter], amount, period_ns, size, flags)
 
@@ -124,8 +128,15 @@ def options(
 
 
 def bucket(
-    amount: SupportsIndex, per: Number = 60.0, burst: SupportsIndex | None = None, clock: object = None
+    amount: SupportsIndex,
+    per: Number = 60.0,
+    burst: SupportsIndex | None = None,
+    clock: object = None,
+    *,
+    oversize: str = "reject",
+    start_empty: bool = False,
 ) -> tuple[bytes, object]:
     """Check the arguments of ``TokenBucket(...)``: the packed limit and the clock."""
     number, period_ns, size = _args.rate(amount, per, burst)
-    return _LAYOUT.pack(_TOKEN_BUCKET, _METERS["requests"], number, period_ns, size, 0), clock
+    flags = _flags("TokenBucket", oversize, start_empty)
+    return _LAYOUT.pack(_TOKEN_BUCKET, _METERS["requests"], number, period_ns, size, flags), clock

@@ -23,6 +23,9 @@ class TokenBucket:
         per: Union[int, float] = 60.0,
         burst: Optional[SupportsIndex] = None,
         clock: Optional[ManualClock] = None,
+        *,
+        oversize: str = "reject",
+        start_empty: bool = False,
     ) -> TokenBucket: ...
     def try_take(self, n: SupportsIndex = 1, /) -> bool: ...
     def wait_time(self, n: SupportsIndex = 1, /) -> float: ...

@@ -4,7 +4,7 @@
 typedef struct {
     PyObject_HEAD
     llmrl_bucket *handle;
-    uint64_t burst;
+    uint64_t burst; /* for the message of Never */
 } Bucket;
 
 static PyObject *bucket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -153,7 +153,7 @@ static PyGetSetDef bucket_getset[] = {
 };
 
 static PyType_Slot bucket_slots[] = {
-    {Py_tp_doc, "TokenBucket(amount, per=60.0, burst=None, clock=None)\n--\n\n"
+    {Py_tp_doc, "TokenBucket(amount, per=60.0, burst=None, clock=None, *, oversize='reject', start_empty=False)\n--\n\n"
                 "A bare token bucket: `amount` per `per` seconds, at most `burst` (default `amount`) at once. No queue."},
     {Py_tp_new, bucket_new},
     {Py_tp_dealloc, bucket_dealloc},
