@@ -180,11 +180,15 @@ fn capacity(given: u32, default: usize, max: usize, field: &str) -> Result<usize
 /// their index from then on. limits may be forgotten afterwards. options may be NULL;
 /// options_size is sizeof *options.
 ///
-/// If something is wrong with a limit or an option, message says what: which field,
-/// what it was, and what it may be, such as "limits[1].amount = 0 is outside
-/// 1..=1099511627775". Up to message_size bytes are written, the terminating zero
-/// always among them; 128 are enough. It may be NULL. When nothing is wrong, or nothing
-/// is to be said, it is made "".
+/// If something is wrong with a limit or an option, message says which field, what it was,
+/// and what it may be:
+///
+/// ```text
+/// limits[1].amount = 0 is outside 1..=1099511627775
+/// ```
+///
+/// Up to message_size bytes are written, the terminating zero always among them; 128 are
+/// enough. It may be NULL. When there is nothing to be said, it is made "".
 ///
 /// The first limiter of a process on the machine's clock takes the time to measure it,
 /// normally below a millisecond.

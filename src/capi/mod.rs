@@ -1,14 +1,12 @@
 //! The C functions of `include/llmrl.h`. Programs in Rust use the types at the root of the crate instead.
 //!
-//! One file per object; each is a section of the header, in the order of [`tests/header.rs`], and its module comment is
+//! One file per object; each is a section of the header, in the order of `tests/header.rs`, and its module comment is
 //! the text above that section. What C is promised stands there. This file has what all of them share: objects are
 //! recognised by a magic word before a reference to them is made, structs are copied in and out without trusting their
 //! alignment or size, and no panic leaves the library.
 //!
 //! Every function takes raw pointers and is `unsafe` for the same reason, so no function repeats it: a pointer must be
 //! null or point to what the header says, for as long as the header says.
-//!
-//! [`tests/header.rs`]: https://docs.rs/crate/llmrl/latest/source/tests/header.rs
 #![allow(non_camel_case_types)]
 // The contract is the header's, once for all functions; see above.
 #![allow(clippy::missing_safety_doc)]
@@ -89,9 +87,12 @@ fn guard(body: impl FnOnce() -> Answer, on_panic: impl FnOnce()) -> llmrl_status
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status) | Err(status)) => status,
         Err(payload) => {
-            // A payload may panic when it is dropped.
-            std::mem::forget(payload);
-            let _ = catch_unwind(AssertUnwindSafe(on_panic)).map_err(std::mem::forget);
+            // Even dropping what was thrown may panic. What that throws is leaked, to come to an end.
+            let clean_up = || {
+                on_panic();
+                drop(payload);
+            };
+            let _ = catch_unwind(AssertUnwindSafe(clean_up)).map_err(std::mem::forget);
             LLMRL_ERR_PANIC
         }
     }
