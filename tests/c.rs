@@ -111,6 +111,18 @@ fn example() {
     }
 }
 
+/// By itself, because neither ASan nor valgrind lives within a limit on address space.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory() {
+    let cc = compiler("CC", "cc");
+    if have("tests/c/memory.c", &[&cc]) {
+        let directory = linked("c-memory");
+        let program = compile(&cc, &["-std=c11"], &source("memory"), &directory, "memory");
+        run(&mut Command::new(program));
+    }
+}
+
 /// Whether a compiler can link with a sanitizer; some are shipped without its library.
 fn can_sanitize(cc: &str, flag: &str, directory: &Path) -> bool {
     let source = directory.join("probe.c");
