@@ -49,6 +49,7 @@ models! {
     taker_against_ticket_1: 3 => taker_against_ticket(1, 0);
     taker_against_ticket_2: 2 => taker_against_ticket(2, 1);
     nobody_passes_1: 3 => nobody_passes(1);
+    nobody_passes_empty_1: 3 => nobody_passes_while_the_queue_empties(1);
     cancel_against_grant_1: 3 => cancel_against_grant(1);
     head_leaves_1: 3 => head_leaves(1);
     taker_stalls_1: 3 => taker_stalls_across_a_grant(1);
@@ -62,6 +63,7 @@ models! {
     laps_1: 2 => laps(1);
     head_expires_0: 3 => head_expires(0);
     head_expires_1: 2 => head_expires(1);
+    half_a_charge_2: 3 => half_a_charge();
     rollback: 3 => rollback_mints_nothing();
     two_helpers_1: 3 => two_helpers(1);
     one_waiter_and_the_clock: 3 => waiters_and_the_clock(1, 1);
@@ -71,5 +73,6 @@ models! {
 models! {
     two_takers_and_a_waiter_1: 2 => two_takers_and_a_waiter(1);
     head_leaves_as_it_is_granted_1: 2 => head_leaves_as_it_is_granted(1);
+    head_expires_on_the_only_slot_0: 2 => head_expires_on_the_only_slot();
     two_waiters_and_the_clock: 2 => waiters_and_the_clock(1, 2);
 }

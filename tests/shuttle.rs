@@ -35,6 +35,9 @@ models! {
     refund => refund_is_the_only_source(3);
     taker_against_ticket_2 => taker_against_ticket(2, 1);
     nobody_passes_2 => nobody_passes(2);
+    nobody_passes_empty_2 => nobody_passes_while_the_queue_empties(2);
+    gate_of_another_lap_64 => gate_of_another_lap(64);
+    empty_of_another_round_128 => empty_of_another_round(128);
     cancel_against_grant_2 => cancel_against_grant(2);
     head_leaves_2 => head_leaves(2);
     head_leaves_as_it_is_granted_2 => head_leaves_as_it_is_granted(2);
@@ -48,6 +51,8 @@ models! {
     close_2 => close_under_a_waiter(2);
     laps_many => laps(40);
     head_expires_1 => head_expires(1);
+    half_a_charge_2 => half_a_charge();
+    head_expires_on_the_only_slot_0 => head_expires_on_the_only_slot();
     rollback => rollback_mints_nothing();
     two_helpers_3 => two_helpers(3);
     storm_of_three => storm(3, 1, 2, 0, 3);

@@ -223,6 +223,70 @@ pub mod scenarios {
         world.is_settled(buckets, 2);
     }
 
+    /// Nor is one who joins while the queue behind a leaving head is found to be empty.
+    pub fn nobody_passes_while_the_queue_empties(buckets: usize) {
+        let world = world(buckets, 3, 0, 2);
+        world.acquire(1).unwrap().release();
+        let head = world.enqueue(3);
+        let waiter = spawn(&world, |world| {
+            let mut ticket = world.enqueue(2);
+            let passed = world.try_acquire(2);
+            let mine = world.poll(&mut ticket, 2);
+            assert!(passed.is_none(), "passed by a later request");
+            mine.into_iter().for_each(Held::release);
+            world.limiter.cancel(ticket);
+        });
+        world.limiter.cancel(head);
+        waiter.join().unwrap();
+        world.is_settled(buckets, 3);
+    }
+
+    /// A helper stalls between its look at the gate and at the head, while the short counter of heads goes round:
+    /// what the gate said then was about another ticket. For builds with tiny fields.
+    pub fn gate_of_another_lap(heads: u64) {
+        let world = world(1, 2, 0, 2);
+        world.acquire(1).unwrap().release();
+        // Granted through the queue, so that the gate says "granted" of ticket 0.
+        let mut first = world.enqueue(1);
+        world.poll(&mut first, 1).unwrap().release();
+        let joiner = spawn(&world, move |world| {
+            for _ in 1..heads {
+                let ticket = world.enqueue(1);
+                world.limiter.cancel(ticket);
+            }
+            let mut last = world.enqueue(1);
+            assert!(
+                world.poll(&mut last, 1).is_none(),
+                "granted from an empty bucket"
+            );
+            world.limiter.cancel(last);
+        });
+        assert!(world.try_acquire(1).is_none());
+        joiner.join().unwrap();
+        world.is_settled(1, 2);
+    }
+
+    /// A helper that has found the queue empty stalls before it says so, while the short counter of events goes
+    /// round: those who have joined since must not be forgotten. For builds with tiny fields.
+    pub fn empty_of_another_round(events: usize) {
+        let world = world(1, 1, 0, events + 1);
+        let held = world.acquire(1).unwrap();
+        let gone = world.enqueue(1);
+        let joiner = spawn(&world, move |world| {
+            let tickets: Vec<_> = (0..events).map(|_| world.enqueue(1)).collect();
+            for mut ticket in tickets {
+                if let Some(held) = world.poll(&mut ticket, 1) {
+                    held.cancel();
+                }
+                world.limiter.cancel(ticket);
+            }
+        });
+        world.limiter.cancel(gone);
+        held.cancel();
+        joiner.join().unwrap();
+        world.is_settled(1, 1);
+    }
+
     /// A ticket is cancelled while a release grants it.
     pub fn cancel_against_grant(buckets: usize) {
         let world = world(buckets, 2, 1, 1);
@@ -447,6 +511,54 @@ pub mod scenarios {
         world.clock.advance(2 * SECOND);
         head.join().unwrap();
         world.is_quiet();
+    }
+
+    /// The same with one slot for waiters: whoever gets it after the head must not be disturbed by the head's waking up.
+    pub fn head_expires_on_the_only_slot() {
+        let world = world(0, 1, 1, 1);
+        let held = world.acquire(1).unwrap();
+        let head = spawn(&world, |world| match world.acquire_timeout(1, SECOND) {
+            Ok(held) => held.release(),
+            Err(refused) => assert!(matches!(refused, Refused::Deadline | Refused::Full)),
+        });
+        let next = spawn(&world, |world| {
+            // A refusal moves the queue on.
+            world.try_acquire(1).into_iter().for_each(Held::release);
+            match world.acquire(1) {
+                Ok(held) => held.release(),
+                Err(refused) => assert_eq!(refused, Refused::Full),
+            }
+        });
+        world.clock.advance(2 * SECOND);
+        held.release();
+        world.clock.advance(2 * SECOND);
+        head.join().unwrap();
+        next.join().unwrap();
+        world.is_quiet();
+    }
+
+    /// A taker charges one account, finds the other one short and gives back, while a waiter is made to believe
+    /// that the first one is short.
+    pub fn half_a_charge() {
+        let clock = ManualClock::new(0);
+        let limiter = Limiter::builder()
+            .limit(Limit::requests(1).per(SECOND).burst(3))
+            .limit(Limit::tokens(1).per(SECOND).burst(1))
+            .clock(Clock::from(&clock))
+            .max_waiters(1)
+            .build()
+            .unwrap();
+        let limiter = Arc::new(limiter);
+        let taker = {
+            let limiter = limiter.clone();
+            thread::spawn(move || drop(limiter.try_acquire(&Cost::tokens(1, 0))))
+        };
+        drop(limiter.try_acquire(&Cost::tokens(1, 0)));
+        // Whoever of the two has the one token, two requests are left.
+        limiter.acquire(&requests(2)).unwrap().release();
+        taker.join().unwrap();
+        assert_eq!(limiter.limit_state(0).unwrap().available, 0);
+        assert_eq!(limiter.limit_state(1).unwrap().available, 0);
     }
 
     /// A taker that stalls while its bucket refills, and then has to give its charge back, gives back no more

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""The mutant matrix: each rule of the protocol is broken on purpose, and the model checkers must notice.
+
+    tests/mutants/run.py              run all
+    tests/mutants/run.py M4 27        run some
+    tests/mutants/run.py --list       say what each one breaks
+
+A mutant is one replacement in one file (mutants.toml beside this script). It is applied to a copy of the sources;
+a replacement that no longer fits its file is an error, so the list cannot rot. For each mutant the tests that it
+names are run, with loom or with shuttle, and at least one of them must fail. Needs Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "target" / "mutants"
+SECONDS = 300
+
+
+def prepare() -> None:
+    """A copy of what the tests are built from; the build directory is kept between runs."""
+    for name in ("src", "tests"):
+        shutil.rmtree(WORK / name, ignore_errors=True)
+        shutil.copytree(ROOT / name, WORK / name)
+    for name in ("Cargo.toml", "Cargo.lock", "build.rs", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, WORK / name)
+    # The copy has neither benches nor examples; what the manifest says of them would be missed.
+    manifest = (WORK / "Cargo.toml").read_text()
+    (WORK / "Cargo.toml").write_text(manifest.split("[[bench]]")[0] + "\n[workspace]\n")
+
+
+def run(tool: str, tests: list[str], tiny: bool) -> str | None:
+    """Runs tests by name; gives the first that fails, by an assertion, a deadlock or an endless loop."""
+    flags = f"--cfg {tool} -A dead_code -A warnings" + (" --cfg llmrl_tiny" if tiny else "")
+    env = os.environ | {
+        "RUSTFLAGS": flags,
+        "CARGO_TARGET_DIR": str(WORK / f"target-{tool}{'-tiny' if tiny else ''}"),
+        "LLMRL_LOOM_SECONDS": "60",
+        "LLMRL_SHUTTLE_SCHEDULES": "8000",
+    }
+    cargo = ["cargo", "test", "-q", "--profile", "model", "--test", tool]
+    build = subprocess.run([*cargo, "--no-run"], cwd=WORK, env=env, capture_output=True, text=True)
+    if build.returncode:
+        sys.exit(f"a mutant does not compile:\n{build.stderr}")
+    for test in tests:
+        try:
+            ran = subprocess.run(
+                [*cargo, "--", "--exact", test],
+                cwd=WORK, env=env, capture_output=True, text=True, timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return f"{tool}: {test} (never ends)"
+        if ran.returncode:
+            return f"{tool}: {test}"
+        if "1 passed" not in ran.stdout:
+            sys.exit(f"there is no {tool} test {test}")
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mutants", nargs="*", help="ids; all by default")
+    parser.add_argument("--list", action="store_true", help="say what each mutant breaks")
+    options = parser.parse_args()
+    mutants = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text())["mutant"]
+    known = {mutant["id"] for mutant in mutants}
+    if unknown := set(options.mutants) - known:
+        parser.error(f"no mutant {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    if options.list:
+        for mutant in mutants:
+            print(f"{mutant['id']:>4}  {mutant['breaks']}")
+        return 0
+    WORK.mkdir(parents=True, exist_ok=True)
+    prepare()
+    survivors = 0
+    chosen = [mutant for mutant in mutants if not options.mutants or mutant["id"] in options.mutants]
+    for mutant in chosen:
+        path = WORK / mutant["file"]
+        source = (ROOT / mutant["file"]).read_text()
+        if source.count(mutant["old"]) != 1:
+            sys.exit(f"mutant {mutant['id']}: {source.count(mutant['old'])} places in {mutant['file']} fit, not 1")
+        path.write_text(source.replace(mutant["old"], mutant["new"]))
+        start = time.monotonic()
+        killer = None
+        for tool in ("loom", "shuttle"):
+            if tests := mutant.get(tool):
+                killer = killer or run(tool, tests, mutant.get("tiny", False))
+        path.write_text(source)
+        survivors += killer is None
+        verdict = f"killed by {killer}" if killer else "SURVIVED"
+        print(f"{mutant['id']:>4}  {mutant['breaks']:<66} {verdict} ({time.monotonic() - start:.0f} s)", flush=True)
+    print(f"{len(chosen) - survivors} passed, {survivors} failed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
