@@ -1,7 +1,9 @@
 /* Threads that block: in order, woken by the clock, by releases, by close, by free. */
+#define _DEFAULT_SOURCE
 #include "check.h"
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #define THREADS 8
 
@@ -259,8 +261,84 @@ static void one_of_two(void)
     llmrl_limiter_free(l);
 }
 
+/* Tickets that are polled by nobody but the wake callback, on whatever thread that is, perhaps before the call that joined
+ * the queue has returned. A wake that got lost would leave its thread waiting. */
+#define ROUNDS 500
+
+static pthread_cond_t granted = PTHREAD_COND_INITIALIZER;
+/* The last ones. One that is waited for holds the only slot, so it cannot be overwritten; what else is in there came late,
+ * when its owner had been told already. */
+static llmrl_permit arrived[16];
+static unsigned arrivals;
+
+static void poll_at_once(void *context, llmrl_permit ticket)
+{
+    const llmrl_limiter *l = *(llmrl_limiter *const *)context;
+    llmrl_status status = llmrl_poll(l, ticket, NULL);
+    /* Busy: whoever is at it sees what this call would have seen. Stale: the wake has come late. */
+    CHECK(status == LLMRL_OK || status == LLMRL_PENDING || status == LLMRL_ERR_BUSY || status == LLMRL_ERR_STALE);
+    if (status != LLMRL_OK)
+        return;
+    pthread_mutex_lock(&mutex);
+    arrived[arrivals++ % 16] = ticket;
+    pthread_cond_broadcast(&granted);
+    pthread_mutex_unlock(&mutex);
+}
+
+/* Takes a ticket out of the arrivals; 0 if it is not there. */
+static int take(llmrl_permit ticket)
+{
+    int i;
+    for (i = 0; i < 16; i++)
+        if (arrived[i] == ticket) {
+            arrived[i] = 0;
+            return 1;
+        }
+    return 0;
+}
+
+static void *join_and_wait(void *argument)
+{
+    const llmrl_limiter *l = (const llmrl_limiter *)argument;
+    llmrl_cost cost = cost_of(0, 0);
+    int i;
+    for (i = 0; i < ROUNDS; i++) {
+        llmrl_permit ticket;
+        llmrl_status status = llmrl_enqueue(l, &cost, LLMRL_FOREVER, &ticket, NULL);
+        CHECK(status == LLMRL_OK || status == LLMRL_PENDING);
+        pthread_mutex_lock(&mutex);
+        while (status == LLMRL_PENDING && !take(ticket))
+            pthread_cond_wait(&granted, &mutex);
+        pthread_mutex_unlock(&mutex);
+        OK(llmrl_release(l, ticket));
+    }
+    return NULL;
+}
+
+static void no_wake_is_lost(void)
+{
+    static llmrl_limiter *l;
+    llmrl_options options = no_options();
+    llmrl_limit limit = in_flight(1);
+    pthread_t threads[4];
+    int i;
+
+    options.wake = poll_at_once;
+    options.wake_ctx = &l;
+    l = limiter_of(&limit, 1, &options);
+    for (i = 0; i < 4; i++)
+        EQUAL(pthread_create(&threads[i], NULL, join_and_wait, l), 0);
+    for (i = 0; i < 4; i++)
+        EQUAL(pthread_join(threads[i], NULL), 0);
+    EQUAL(stats_of(l).granted, 4 * ROUNDS);
+    EQUAL(stats_of(l).in_flight, 0);
+    llmrl_limiter_free(l);
+}
+
 int main(void)
 {
+    /* Whoever is never woken would wait for ever. */
+    alarm(300);
     in_order();
     by_release();
     timed_out();
@@ -268,5 +346,6 @@ int main(void)
     ended(1);
     all_at_once();
     one_of_two();
+    no_wake_is_lost();
     return 0;
 }
