@@ -29,6 +29,7 @@
 //!
 //! How it works is told in ARCHITECTURE.md.
 
+pub mod capi;
 mod clock;
 mod error;
 mod limit;

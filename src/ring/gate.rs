@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn fields_do_not_spill() {
         let most = Limit::MAX_IN_FLIGHT as i64;
-        let gate = Gate(u64::MAX & !FREE_MASK).with_free(most);
+        let gate = Gate(!FREE_MASK).with_free(most);
         assert_eq!(gate.free(), most);
         let empty = gate.resized(-2 * most);
         assert_eq!(empty.free(), -most);

@@ -554,11 +554,13 @@ pub mod scenarios {
             thread::spawn(move || drop(limiter.try_acquire(&Cost::tokens(1, 0))))
         };
         drop(limiter.try_acquire(&Cost::tokens(1, 0)));
-        // Whoever of the two has the one token, two requests are left.
+        // One of the two at most has the one token, so two requests are left.
         limiter.acquire(&requests(2)).unwrap().release();
         taker.join().unwrap();
-        assert_eq!(limiter.limit_state(0).unwrap().available, 0);
-        assert_eq!(limiter.limit_state(1).unwrap().available, 0);
+        let taken = limiter.stats().granted as i64 - 1;
+        assert!((0..=1).contains(&taken));
+        assert_eq!(limiter.limit_state(0).unwrap().available, 1 - taken);
+        assert_eq!(limiter.limit_state(1).unwrap().available, 1 - taken);
     }
 
     /// A taker that stalls while its bucket refills, and then has to give its charge back, gives back no more
