@@ -19,7 +19,8 @@
 //!
 //! Positions are compared modulo 2^52, which is ambiguous once a bucket has been idle for 2^51 tokens of
 //! production (26 days at 10^9/s, 71 years at 10^6/s). `epoch` is the cure: the low 12 bits of
-//! `produced / 2^48` at the last charge. Whoever finds it [`IDLE_EPOCHS`] behind knows that the bucket is full.
+//! `produced / 2^48` when the account was last looked at; looking at it in a new epoch clamps it. Whoever finds the
+//! epoch [`IDLE_EPOCHS`] behind knows that the bucket is full.
 //!
 //! The ledger in token space is the dual of GCRA's theoretical arrival time: same single word, but costs are
 //! exact integers and a change of rate does not re-price what is outstanding.
@@ -117,15 +118,16 @@ impl Account {
         }
     }
 
-    /// Notes the epoch of `produced`, after clamping an account that has been idle for long. Whatever
-    /// happens, the account must be read again.
+    /// Notes the epoch of `produced`, after forgetting what has overflowed: the note vouches for `charged` not
+    /// being far behind. Whatever happens, the account must be read again.
     #[cold]
     #[inline(never)]
     fn enter_epoch(&self, word: u64, returned: u64, produced: u64, burst: u64) {
-        if epochs_behind(returned, produced) >= IDLE_EPOCHS {
-            let full = produced
-                .wrapping_sub(burst)
-                .wrapping_add(returned >> TAG_BITS);
+        let full = produced
+            .wrapping_sub(burst)
+            .wrapping_add(returned >> TAG_BITS);
+        let behind = signed_position(full.wrapping_sub(word >> TAG_BITS));
+        if behind > 0 || epochs_behind(returned, produced) >= IDLE_EPOCHS {
             let clamped = full << TAG_BITS | word & TAG_MASK;
             if self
                 .charged

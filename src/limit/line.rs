@@ -111,7 +111,10 @@ impl Line {
         );
         let fraction = self.since(now) & ((1 << self.shift) - 1);
         line.fraction = match line.shift.cmp(&self.shift) {
-            std::cmp::Ordering::Less => fraction >> (self.shift - line.shift),
+            // Rounded up, as the mantissa is: a token that is due at a whole tick is there at that tick.
+            std::cmp::Ordering::Less => fraction
+                .div_ceil(1 << (self.shift - line.shift))
+                .min((1 << line.shift) - 1),
             _ => fraction << (line.shift - self.shift),
         };
         line.not_before = self.not_before;

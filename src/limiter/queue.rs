@@ -19,6 +19,8 @@ pub(super) struct Queue {
     /// Sum of the costs of all that ever joined, per account. With the cells' sums it tells how much stands
     /// ahead of a ticket, for its estimate of when to wake; no decision rests on it.
     joined: [AtomicU64; super::MAX_LIMITS],
+    /// Sum of the costs of those who have left and have not been passed yet. A hint, too.
+    left: [AtomicU64; super::MAX_LIMITS],
     ledgers: usize,
 }
 
@@ -28,6 +30,7 @@ impl Queue {
             ring: Ring::new(max_waiters),
             cells: zeroed(max_waiters * ledgers * 2),
             joined: Default::default(),
+            left: Default::default(),
             ledgers,
         }
     }
@@ -78,6 +81,10 @@ impl Core {
         }
         if let Some(ledger) = self.misfit(&amounts) {
             return Err(self.never(ledger, &amounts));
+        }
+        if self.gate().is_queued() {
+            // Those whose time is over stand in nobody's way.
+            self.advance(false);
         }
         let now = self.clock.now();
         let deadline = timeout.map_or(u64::MAX, |timeout| {
@@ -305,7 +312,14 @@ impl Core {
                 }
                 Some(Phase::Expired) => self.conclude(head, slot, Phase::Expired, Phase::TimedOut),
                 Some(Phase::Misfit) => self.conclude(head, slot, Phase::Misfit, Phase::Never),
-                Some(Phase::Cancelled) => ring.free(head, slot, Phase::Cancelled),
+                Some(Phase::Cancelled) => {
+                    let costs = self.costs(slot);
+                    let freed = ring.free(head, slot, Phase::Cancelled);
+                    if freed {
+                        self.note_left(&costs, u64::wrapping_neg);
+                    }
+                    freed
+                }
                 _ => true,
             };
             if done {
@@ -358,7 +372,9 @@ impl Core {
             let gate = self.gate();
             match waiter.state().of(ticket) {
                 Some(Phase::Waiting) => {
+                    let costs = self.costs(slot);
                     if waiter.shift(ticket, Phase::Waiting, Phase::Cancelled) {
+                        self.note_left(&costs, |cost| cost);
                         // If it was the head, its successor must learn that it is the head now.
                         self.advance(false);
                         return false;
@@ -387,6 +403,19 @@ impl Core {
         }
     }
 
+    fn costs(&self, slot: usize) -> [u64; super::MAX_LIMITS] {
+        std::array::from_fn(|ledger| match ledger < self.ledgers {
+            true => self.queue.cost(slot, ledger).load(Relaxed),
+            false => 0,
+        })
+    }
+
+    fn note_left(&self, costs: &[u64; super::MAX_LIMITS], sign: impl Fn(u64) -> u64) {
+        for ledger in self.ledgers() {
+            self.queue.left[ledger].fetch_add(sign(costs[ledger]), Relaxed);
+        }
+    }
+
     /// When a request would be due that came after everybody in the queue, as far as time alone decides.
     pub(super) fn due_at_the_end(&self, amounts: &Amounts, now: u64) -> u64 {
         let front = match self.gate().is_queued() {
@@ -395,7 +424,8 @@ impl Core {
         };
         self.due_after(now, front, |ledger| {
             let joined = self.queue.joined[ledger].load(Relaxed);
-            (joined, self.amount(ledger, amounts))
+            let left = self.queue.left[ledger].load(Relaxed);
+            (joined.wrapping_sub(left), self.amount(ledger, amounts))
         })
     }
 

@@ -249,8 +249,10 @@ pub mod scenarios {
         // Granted through the queue, so that the gate says "granted" of ticket 0.
         let mut first = world.enqueue(1);
         world.poll(&mut first, 1).unwrap().release();
+        let gone = world.enqueue(1);
         let joiner = spawn(&world, move |world| {
-            for _ in 1..heads {
+            world.limiter.cancel(gone);
+            for _ in 2..heads {
                 let ticket = world.enqueue(1);
                 world.limiter.cancel(ticket);
             }
@@ -272,18 +274,22 @@ pub mod scenarios {
         let world = world(1, 1, 0, events + 1);
         let held = world.acquire(1).unwrap();
         let gone = world.enqueue(1);
-        let joiner = spawn(&world, move |world| {
-            let tickets: Vec<_> = (0..events).map(|_| world.enqueue(1)).collect();
-            for mut ticket in tickets {
-                if let Some(held) = world.poll(&mut ticket, 1) {
-                    held.cancel();
+        let tickets = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let joiner = spawn(&world, {
+            let tickets = tickets.clone();
+            move |world| {
+                for _ in 0..events {
+                    let ticket = world.enqueue(1);
+                    tickets.lock().unwrap().push(ticket);
                 }
-                world.limiter.cancel(ticket);
             }
         });
         world.limiter.cancel(gone);
-        held.cancel();
         joiner.join().unwrap();
+        held.cancel();
+        for mut ticket in tickets.lock().unwrap().drain(..) {
+            world.poll(&mut ticket, 1).expect("each in turn").cancel();
+        }
         world.is_settled(1, 1);
     }
 
