@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -262,6 +264,31 @@ def test_results_say_what_is_final(tmp_path: Path) -> None:
             Results(path)
     finally:
         results.close()
+
+
+def test_nothing_is_written_after_a_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(tmp_path / "out")
+    real, room = os.write, [20]
+
+    def nearly_full(fd: int, data: bytes) -> int:
+        if not room[0]:
+            room[0] = 1000  # somebody frees a little space afterwards
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = real(fd, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    with pytest.raises(OutputError, match="No space left"):
+        results.write(make_line("a", None, None))
+    with pytest.raises(OutputError, match="may be torn"):
+        results.write(make_line("b", None, None))
+    monkeypatch.undo()
+    results.close()
+    assert len((tmp_path / "out").read_bytes()) == 20
+    again = Results(tmp_path / "out")
+    again.close()
+    assert again.found.repaired and (tmp_path / "out").read_bytes() == b""
 
 
 def test_a_custom_id_with_a_lone_surrogate_survives(tmp_path: Path) -> None:

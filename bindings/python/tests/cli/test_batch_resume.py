@@ -166,6 +166,43 @@ def test_ctrl_c_while_waiting_for_a_limit_or_for_another_try(tmp_path: Path) -> 
     asyncio.run(main())
 
 
+def test_after_ctrl_c_nothing_is_tried_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def respond(name: str, before: int) -> Answer:
+            await gate.wait()
+            return error(503, retry_after="3000") if before < 1 else ok(name)
+
+        script = Script(lambda name, before: respond(name, before))
+        source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(9)])
+        async with script.serving() as url:
+            batch = await start(source, tmp_path / "out.jsonl", url, "--max-concurrent", "3")
+            await script.until(lambda: len(script.asked) == 3)
+            batch.interrupt()
+            await batch.until_said("requests in flight may finish")
+            gate.set()
+            done = await batch.finish()
+            assert done.status == 130 and "9 requests are left" in done.err and len(script.asked) == 3
+            assert results(tmp_path / "out.jsonl") == {}
+
+    asyncio.run(main())
+
+
+def test_no_more_lines_are_read_while_many_wait_for_another_try(tmp_path: Path) -> None:
+    async def main() -> None:
+        script = Script(lambda name, _: error(503, retry_after="3000"))
+        source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(2000)])
+        async with script.serving() as url:
+            batch = await start(source, tmp_path / "out.jsonl", url, "--max-concurrent", "4", "--plain")
+            await batch.until_said("retries 0")  # the first plain line, after seconds in which nobody held back
+            batch.interrupt()
+            assert (await batch.finish()).status == 130
+        assert 16 <= len(script.asked) <= 16 + 4
+
+    asyncio.run(main())
+
+
 def test_one_results_file_has_one_writer(tmp_path: Path) -> None:
     async def main() -> None:
         gate = asyncio.Event()

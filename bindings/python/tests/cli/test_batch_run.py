@@ -116,7 +116,7 @@ RETRIED = {
     "garbage": (200, b"<html>not json</html>", {}),
 }
 GIVEN_UP = {
-    "bad": error(400),
+    "bad": error(400, "do \x1b[31mnot\x07 do that"),
     "forbidden": error(403),
     "unknown": error(404),
     "long": error(422),
@@ -151,6 +151,7 @@ def test_what_is_tried_again_and_what_is_not(tmp_path: Path, limits: list) -> No
             assert script.asked.count(name) == 1, name
             assert found[name]["response"]["status_code"] == answer[0]
         assert f"{len(RETRIED)} answered, {len(GIVEN_UP)} failed" in done.out
+        assert "'bad' failed: status 400: do ?[31mnot? do that" in done.err, "a server must not drive the terminal"
 
     asyncio.run(main())
 

@@ -318,8 +318,6 @@ class Engine:
         self._write(request.custom_id, None, {"code": code, "message": message})
 
     def _write(self, custom_id: str, response: Optional[bytes], error: Optional[Dict[str, Any]]) -> None:
-        if self.plan.results.broken:
-            return
         try:
             self.plan.results.write(make_line(custom_id, response, error))
         except OutputError as failure:

@@ -68,8 +68,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.broken = False
-        """A write failed: the last line may be torn, so nothing may follow it."""
+        self._torn = False
         self._dirty = False
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -84,12 +83,16 @@ class Results:
 
     def write(self, line: bytes) -> None:
         """Append one complete line and hand it to the operating system."""
+        if self._torn:
+            raise OutputError(
+                f"an earlier write to {self.path} failed: its last line may be torn, nothing may follow it"
+            )
         view = memoryview(line)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            self.broken = True
+            self._torn = True
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from None
         self._dirty = True
 
