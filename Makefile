@@ -1,0 +1,79 @@
+# The two commands of the README: `make demo` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+CARGO ?= cargo
+PYTHON ?= python3
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+# Whatever the package is built from. Its virtual environment is made anew when one of these is newer.
+PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindings/python -type f \
+	-not -path '*/__pycache__/*' -not -path '*/build/*' -not -name '*.so' -not -path '*.egg-info/*')
+
+include install.mk
+
+.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-tsan lint bench \
+	bench-python build setup clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+	@printf '  make install          library, header and pkg-config file: PREFIX=/usr/local DESTDIR=\n'
+
+demo: $(VENV)/installed ## a batch of prompts at the full speed the limits allow, beside two other ways
+	$(VENV_PYTHON) examples/demo/run.py
+
+test: setup lint test-rust test-portable test-loom test-shuttle test-mutants test-python ## every test; installs what it needs
+
+setup: ## install what the tests need and the machine lacks
+	@.ci/setup
+
+build: ## the C library, optimised: target/release/libllmrl.so
+	$(CARGO) build --release
+
+lint: ## formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+test-rust: ## unit tests, reference model, vectors, documentation, C programs, header
+	$(CARGO) test
+
+test-portable: ## the same limiter on the portable parker
+	RUSTFLAGS="--cfg llmrl_portable" CARGO_TARGET_DIR=target/portable $(CARGO) test --lib --test limiter
+
+# Tiny fields: each counter of the protocol wraps around many times in a schedule.
+test-loom: ## model checking: all schedules up to a number of preemptions
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --profile model --lib --test loom
+	RUSTFLAGS="--cfg loom --cfg llmrl_tiny" CARGO_TARGET_DIR=target/loom-tiny LLMRL_LOOM_SECONDS=10 \
+		$(CARGO) test --profile model --test loom
+
+test-shuttle: ## model checking: many random schedules
+	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle $(CARGO) test --profile model --test shuttle
+	RUSTFLAGS="--cfg shuttle --cfg llmrl_tiny" CARGO_TARGET_DIR=target/shuttle-tiny \
+		$(CARGO) test --profile model --test shuttle
+
+test-mutants: ## each rule of the protocol broken on purpose: the checkers must notice
+	$(PYTHON) tests/mutants/run.py
+
+test-tsan: ## ThreadSanitizer, with a nightly toolchain
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_TARGET_DIR=target/tsan \
+		$(CARGO) +nightly test --target x86_64-unknown-linux-gnu --test limiter
+
+test-python: $(VENV)/installed ## the Python package, on both of its backends, and its command line
+	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q
+
+bench: ## the ratio table of benches/README.md
+	$(CARGO) bench --bench ratios
+
+bench-python: $(VENV)/installed ## the Python package beside its peers
+	$(VENV_PYTHON) -m pip install -q -r bindings/python/bench/requirements.txt
+	$(VENV_PYTHON) bindings/python/bench/bench.py
+
+$(VENV)/installed: $(PACKAGE_SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[cli,test]'
+	@touch $@
+
+clean: ## everything that was built
+	$(CARGO) clean
+	rm -rf $(VENV) bindings/python/build
