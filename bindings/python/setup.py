@@ -58,6 +58,9 @@ class Build(build_py):
     """Adds libllmrl to the package."""
 
     def run(self) -> None:
+        package = Path(self.build_lib) / "llmrl"
+        # A build folder left by an earlier version would add its files to the wheel.
+        shutil.rmtree(package, ignore_errors=True)
         super().run()
         target = Path(os.environ.get("CARGO_TARGET_DIR", crate() / "target"))
         cargo = os.environ.get("CARGO", "cargo")
@@ -69,7 +72,6 @@ class Build(build_py):
         except subprocess.CalledProcessError as error:
             sys.exit(f"llmrl: {' '.join(command)} failed with status {error.returncode}")
         built = target / "release" / LIBRARY
-        package = Path(self.build_lib) / "llmrl"
         # In an editable install the package is the source folder, and the extension looks for the library beside itself.
         for folder in [HERE / "src" / "llmrl"] if self.editable_mode else [package]:
             folder.mkdir(parents=True, exist_ok=True)
