@@ -6,7 +6,7 @@ use llmrl::Cost;
 
 #[derive(Clone)]
 pub enum Rule {
-    Bucket(BucketSpec, Bucket),
+    Bucket(BucketSpec, Box<Bucket>),
     InFlight { slots: i64, held: i64 },
 }
 
@@ -16,7 +16,7 @@ pub struct Rules(Vec<Rule>);
 impl Rules {
     pub fn new(limits: &[LimitSpec], now: u64) -> Self {
         let rule = |limit: &LimitSpec| match limit {
-            LimitSpec::Bucket(spec) => Rule::Bucket(spec.clone(), Bucket::new(spec, now)),
+            LimitSpec::Bucket(spec) => Rule::Bucket(spec.clone(), Bucket::new(spec, now).into()),
             LimitSpec::InFlight(slots) => Rule::InFlight {
                 slots: *slots as i64,
                 held: 0,
@@ -46,14 +46,14 @@ impl Rules {
 
     pub fn buckets(&self) -> impl Iterator<Item = (&BucketSpec, &Bucket)> {
         self.0.iter().filter_map(|rule| match rule {
-            Rule::Bucket(spec, bucket) => Some((spec, bucket)),
+            Rule::Bucket(spec, bucket) => Some((spec, &**bucket)),
             Rule::InFlight { .. } => None,
         })
     }
 
     fn buckets_mut(&mut self) -> impl Iterator<Item = (&BucketSpec, &mut Bucket)> {
         self.0.iter_mut().filter_map(|rule| match rule {
-            Rule::Bucket(spec, bucket) => Some((&*spec, bucket)),
+            Rule::Bucket(spec, bucket) => Some((&*spec, &mut **bucket)),
             Rule::InFlight { .. } => None,
         })
     }
