@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,9 +35,9 @@ def prepare() -> None:
     for name in ("Cargo.toml", "Cargo.lock", "build.rs", "README.md"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, WORK / name)
-    # The copy has neither benches nor examples; what the manifest says of them would be missed.
-    manifest = (WORK / "Cargo.toml").read_text()
-    (WORK / "Cargo.toml").write_text(manifest.split("[[bench]]")[0] + "\n[workspace]\n")
+    # The copy has no benches, and is not part of the package around it.
+    manifest = re.sub(r"\[\[bench\]\]\n(.+\n)+", "", (WORK / "Cargo.toml").read_text())
+    (WORK / "Cargo.toml").write_text(manifest + "\n[workspace]\n")
 
 
 def run(tool: str, tests: list[str], tiny: bool) -> str | None:
