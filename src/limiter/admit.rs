@@ -32,16 +32,17 @@ struct Charge {
 impl Core {
     /// Admits now or refuses; nothing is held in between.
     #[inline(always)]
-    pub(super) fn admit(&self, amounts: &Amounts) -> Result<(), Refused> {
+    pub(super) fn admit(&self, amounts: Amounts) -> Result<(), Refused> {
         match self.try_admit(amounts) {
             Ok(()) => Ok(()),
             Err(denied) => self.admit_or_explain(denied, amounts),
         }
     }
 
-    /// Loops of known length for the usual numbers of token buckets: everything then stays in registers.
+    /// Loops of known length for the usual numbers of token buckets, and everything passed by value to what is
+    /// rarely called: so what is charged stays in registers.
     #[inline(always)]
-    pub(super) fn try_admit(&self, amounts: &Amounts) -> Result<(), Denied> {
+    pub(super) fn try_admit(&self, amounts: Amounts) -> Result<(), Denied> {
         match self.ledgers {
             1 => self.charge_and_commit::<1>(amounts),
             2 => self.charge_and_commit::<2>(amounts),
@@ -49,7 +50,8 @@ impl Core {
         }
     }
 
-    fn try_admit_many(&self, amounts: &Amounts) -> Result<(), Denied> {
+    #[inline(never)]
+    fn try_admit_many(&self, amounts: Amounts) -> Result<(), Denied> {
         match self.ledgers {
             0 => self.charge_and_commit::<0>(amounts),
             3 => self.charge_and_commit::<3>(amounts),
@@ -62,7 +64,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn charge_and_commit<const LEDGERS: usize>(&self, amounts: &Amounts) -> Result<(), Denied> {
+    fn charge_and_commit<const LEDGERS: usize>(&self, amounts: Amounts) -> Result<(), Denied> {
         'restart: loop {
             let gate = self.gate();
             if gate.is_shut() {
@@ -80,7 +82,7 @@ impl Core {
 
             // Look at all before touching any: most refusals then write nothing.
             for (ledger, charge) in charges.iter_mut().enumerate() {
-                charge.cost = self.amount(ledger, amounts);
+                charge.cost = self.amount(ledger, &amounts);
                 if charge.cost > 0 {
                     charge.view = self.covered(ledger, charge.cost, now)?;
                 }
@@ -95,7 +97,7 @@ impl Core {
                     Err(_) => match self.charge_anew(ledger, charge.cost, now) {
                         Ok(charged) => charge.charged = charged,
                         Err(denied) => {
-                            self.roll_back(&charges[..ledger]);
+                            self.roll_back(charges, ledger);
                             return Err(denied);
                         }
                     },
@@ -120,12 +122,12 @@ impl Core {
                 // A grant, an enqueue or a change of parameters may have relied on what stood in the accounts
                 // before these charges. Only slots and other takers' commits may have moved.
                 if !gate.same_but_slots(seen) {
-                    self.roll_back(&charges);
+                    self.roll_back(charges, LEDGERS);
                     crate::sync::pause();
                     continue 'restart;
                 }
                 if self.slots > 0 && seen.free() <= 0 {
-                    self.roll_back(&charges);
+                    self.roll_back(charges, LEDGERS);
                     return Err(Denied::Short);
                 }
             }
@@ -159,9 +161,10 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn roll_back(&self, charges: &[Charge]) {
+    fn roll_back<const LEDGERS: usize>(&self, charges: [Charge; LEDGERS], made: usize) {
         let now = self.clock.now();
-        for (ledger, charge) in charges.iter().enumerate().filter(|(_, c)| c.cost > 0) {
+        let made = charges.iter().enumerate().take(made);
+        for (ledger, charge) in made.filter(|(_, c)| c.cost > 0) {
             let line = self.line(ledger);
             self.hot.accounts[ledger].undo(&line, now, charge.charged, charge.cost);
         }
@@ -192,7 +195,7 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn admit_or_explain(&self, mut denied: Denied, amounts: &Amounts) -> Result<(), Refused> {
+    fn admit_or_explain(&self, mut denied: Denied, amounts: Amounts) -> Result<(), Refused> {
         if let Denied::Queued = denied {
             // Whoever comes along moves the queue; it may be empty by now.
             self.advance(false);
@@ -204,11 +207,11 @@ impl Core {
         self.counters.refused.fetch_add(1, Relaxed);
         Err(match denied {
             Denied::Closed => Refused::Closed,
-            Denied::Never(ledger) => self.never(ledger, amounts),
-            Denied::Queued | Denied::Short => match self.misfit(amounts) {
-                Some(ledger) => self.never(ledger, amounts),
+            Denied::Never(ledger) => self.never(ledger, &amounts),
+            Denied::Queued | Denied::Short => match self.misfit(&amounts) {
+                Some(ledger) => self.never(ledger, &amounts),
                 None => Refused::NotNow {
-                    wait: self.wait_at_the_end(amounts),
+                    wait: self.wait_at_the_end(&amounts),
                 },
             },
         })

@@ -150,7 +150,7 @@ impl Limiter {
     #[inline(always)]
     pub(crate) fn admit(&self, cost: &Cost) -> Result<Grant, Refused> {
         let amounts = cost.amounts()?;
-        self.core.admit(&amounts)?;
+        self.core.admit(amounts)?;
         Ok(Grant::new(amounts))
     }
 

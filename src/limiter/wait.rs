@@ -74,7 +74,7 @@ impl Core {
         amounts: Amounts,
         timeout: Option<Duration>,
     ) -> Result<Grant, Refused> {
-        if self.try_admit(&amounts).is_ok() {
+        if self.try_admit(amounts).is_ok() {
             return Ok(Grant::new(amounts));
         }
         let mut ticket = self.enqueue(amounts, timeout, 0).inspect_err(|_| {

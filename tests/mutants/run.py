@@ -87,7 +87,7 @@ def main() -> int:
     chosen = [mutant for mutant in mutants if not options.mutants or mutant["id"] in options.mutants]
     for mutant in chosen:
         path = WORK / mutant["file"]
-        source = (ROOT / mutant["file"]).read_text()
+        source = path.read_text()
         if source.count(mutant["old"]) != 1:
             sys.exit(f"mutant {mutant['id']}: {source.count(mutant['old'])} places in {mutant['file']} fit, not 1")
         path.write_text(source.replace(mutant["old"], mutant["new"]))
