@@ -21,7 +21,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 from setuptools.dist import Distribution
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError
 
 HERE = Path(__file__).resolve().parent
 # In the repository the crate is two folders up; a source distribution carries it along.
@@ -82,7 +82,7 @@ class Build(build_py):
 
 
 class BuildExtension(build_ext):
-    """Compiles the extension; when that fails, says so and goes on without it."""
+    """Compiles the extension; when that fails, says so and goes on without it, unless LLMRL_BACKEND=native asks for it."""
 
     def run(self) -> None:
         if getattr(self.distribution, "libllmrl", None) is None:
@@ -90,7 +90,9 @@ class BuildExtension(build_ext):
         self.library_dirs.append(str(self.distribution.libllmrl.parent))
         try:
             super().run()
-        except BaseError as error:
+        except (BaseError, CCompilerError, OSError) as error:
+            if os.environ.get("LLMRL_BACKEND") == "native":
+                raise
             print(f"llmrl: the C extension was not built ({error}); the package will run over ctypes", file=sys.stderr)
             self.distribution.ext_modules = []
             self.extensions = []
