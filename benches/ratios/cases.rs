@@ -391,12 +391,14 @@ pub fn contended(library: Option<&Library>) -> Vec<Case<'_>> {
             "leaky-bucket try_acquire, admit",
             Admit,
             often!(leaky.try_acquire(1)),
-        ),
+        )
+        .sleeps(),
         Case::new(
             "Mutex<f64> and Instant, admit",
             Admit,
             often!(text.try_take()),
-        ),
+        )
+        .sleeps(),
     ]);
     cases
 }

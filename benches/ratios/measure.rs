@@ -58,9 +58,9 @@ fn both(case: &Case, often: u64) -> (f64, bool) {
         while ready.load(Ordering::Acquire) < 2 {
             std::hint::spin_loop();
         }
-        let start = Instant::now();
-        let each = time_each(&case.run, often);
-        (each, start, Instant::now())
+        let (start, ran) = (Instant::now(), run_time());
+        (case.run)(often);
+        (run_time() - ran, start, Instant::now())
     };
     let (own, other) = std::thread::scope(|scope| {
         let other = scope.spawn(|| work(0));
@@ -71,11 +71,13 @@ fn both(case: &Case, often: u64) -> (f64, bool) {
         .2
         .min(other.2)
         .saturating_duration_since(own.1.max(other.1));
-    let together = [own, other].iter().all(|(each, start, end)| {
-        let wall = (*end - *start).as_nanos() as f64;
-        each * often as f64 > wall * 0.97 && shared.as_nanos() as f64 > wall * 0.8
+    let together = [own, other].iter().all(|(ran, start, end)| {
+        let wall = (*end - *start).as_secs_f64();
+        let ran = if case.sleeps { wall } else { ran.as_secs_f64() };
+        ran > wall * 0.97 && shared.as_secs_f64() > wall * 0.8
     });
-    ((own.0 + other.0) / 2.0, together)
+    let wall = (own.2 - own.1) + (other.2 - other.1);
+    (wall.as_nanos() as f64 / 2.0 / often as f64, together)
 }
 
 /// What a case is to be compared with.
@@ -93,6 +95,8 @@ pub struct Case<'a> {
     pub target: Option<f64>,
     /// The most that it should cost more than the case before it, in nanoseconds.
     pub above_last: Option<f64>,
+    /// Whether it may put a thread to sleep, so that the time it takes is more than the time it runs.
+    pub sleeps: bool,
     /// Does it so many times. The loop is inside, so that the call costs nothing.
     pub run: Box<dyn Fn(u64) + Sync + 'a>,
 }
@@ -104,6 +108,7 @@ impl<'a> Case<'a> {
             against,
             target: None,
             above_last: None,
+            sleeps: false,
             run: Box::new(run),
         }
     }
@@ -115,6 +120,11 @@ impl<'a> Case<'a> {
 
     pub fn above_last(mut self, ns: f64) -> Self {
         self.above_last = Some(ns);
+        self
+    }
+
+    pub fn sleeps(mut self) -> Self {
+        self.sleeps = true;
         self
     }
 
@@ -197,6 +207,10 @@ impl<'a> Table<'a> {
             "", "median", "min", "ratio"
         );
         for (index, case) in self.cases.iter().enumerate() {
+            if self.times[index].is_empty() {
+                println!("{:<58} {:>8}", case.name, "-");
+                continue;
+            }
             let ratio = median(index) / floor(case.against);
             let target = match (case.target, case.above_last) {
                 (Some(target), _) => format!("<= {target:.2}{}", missed(ratio > target)),
