@@ -309,6 +309,8 @@ def test_the_key_is_in_no_output(tmp_path: Path) -> None:
         (["--rpm", "0"], "is not a whole number from 1"),
         (["--tpm", "many"], "is not a whole number from 1"),
         (["--tpm", "-5"], "argument --tpm"),
+        (["--tpm", "60000000001"], "from 1 to 60,000,000,000"),
+        (["--tpm", "60000000000", "--burst-seconds", "86400"], "these limits are not possible: "),
         (["--max-concurrent", "0"], "from 1 to 10000"),
         (["--burst-seconds", "nan"], "is not a number of seconds"),
         (["--timeout", "inf"], "is not a number of seconds"),

@@ -67,8 +67,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("output", metavar="OUT.jsonl", type=Path, help="results, appended; the record of what is done")
 
     limits = parser.add_argument_group("limits (as on your provider's limits page; leave out what does not apply)")
-    limits.add_argument("--rpm", type=_count, metavar="N", help="requests per minute")
-    limits.add_argument("--tpm", type=_count, metavar="N", help="tokens per minute, input and output together")
+    limits.add_argument("--rpm", type=_rate, metavar="N", help="requests per minute")
+    limits.add_argument("--tpm", type=_rate, metavar="N", help="tokens per minute, input and output together")
     limits.add_argument(
         "--max-concurrent", type=_slots, default=64, metavar="N", help="requests in flight (default: 64)"
     )
@@ -159,6 +159,10 @@ def _number(text: str, kind: Any, low: float, high: float, what: str) -> Any:
 
 def _count(text: str) -> int:
     return int(_number(text, int, 1, 10**12, "a whole number from 1 to 10^12"))
+
+
+def _rate(text: str) -> int:
+    return int(_number(text, int, 1, 60_000_000_000, "a whole number from 1 to 60,000,000,000"))
 
 
 def _slots(text: str) -> int:
@@ -261,6 +265,7 @@ async def _batch(args: argparse.Namespace) -> int:
 
     check_base_url(args.base_url)
     key = api_key(args)
+    limiter, meters = _limiter(args)
     total = _files(args)
     try:
         idle = max(0.0, time.time() - args.output.stat().st_mtime)
@@ -270,12 +275,14 @@ async def _batch(args: argparse.Namespace) -> int:
     try:
         sender = Sender(args.base_url, key, args.timeout, through_proxy=not _is_loopback(args.base_url))
         async with sender:
-            return await _with_results(args, results, sender, total, idle)
+            return await _with_results(args, results, sender, limiter, meters, total, idle)
     finally:
         results.close()
 
 
-async def _with_results(args: argparse.Namespace, results: Any, sender: Any, total: int, idle: float) -> int:
+async def _with_results(
+    args: argparse.Namespace, results: Any, sender: Any, limiter: Any, meters: Any, total: int, idle: float
+) -> int:
     from .batch_charge import Account
     from .batch_counts import Counts
     from .batch_engine import Engine, Plan
@@ -283,7 +290,6 @@ async def _with_results(args: argparse.Namespace, results: Any, sender: Any, tot
     from .batch_input import read_batch
     from .batch_view import View, print_table, summary
 
-    limiter, meters = _limiter(args)
     found = results.found
     if found.answered:
         _assume_spent(limiter, meters, idle)
@@ -333,15 +339,18 @@ def _limiter(args: argparse.Namespace) -> "tuple[Any, Any]":
     def burst(rate: int) -> int:
         return max(1, int(rate * args.burst_seconds / 60))
 
-    if args.rpm is not None:
-        meters.requests = len(limits)
-        limits.append(Limit.requests(args.rpm, burst=burst(args.rpm)))
-    if args.tpm is not None:
-        meters.tokens = len(limits)
-        limits.append(Limit.tokens(args.tpm, burst=burst(args.tpm)))
-    meters.in_flight = len(limits)
-    limits.append(Limit.in_flight(args.max_concurrent))
-    return Limiter(*limits), meters
+    try:
+        if args.rpm is not None:
+            meters.requests = len(limits)
+            limits.append(Limit.requests(args.rpm, burst=burst(args.rpm)))
+        if args.tpm is not None:
+            meters.tokens = len(limits)
+            limits.append(Limit.tokens(args.tpm, burst=burst(args.tpm)))
+        meters.in_flight = len(limits)
+        limits.append(Limit.in_flight(args.max_concurrent))
+        return Limiter(*limits), meters
+    except ValueError as error:  # a burst beyond what a limit can hold
+        raise UsageError(f"these limits are not possible: {error}") from None
 
 
 def _assume_spent(limiter: Any, meters: Any, idle: float) -> None:
