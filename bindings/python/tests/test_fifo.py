@@ -15,7 +15,7 @@ TASKS = 10_000
 THREADS = 200
 
 
-def test_ten_thousand_tasks_and_two_hundred_threads(api, record_property):
+def test_ten_thousand_tasks_and_two_hundred_threads(api):
     limiter = api.Limiter(Limit.in_flight(1), Limit.requests(1_000_000_000, per=1))
     order: list[int] = []
     threads: list[threading.Thread] = []
@@ -43,7 +43,7 @@ def test_ten_thousand_tasks_and_two_hundred_threads(api, record_property):
         wall, busy = time.monotonic(), time.process_time()
         await asyncio.sleep(0.5)
         wall, busy = time.monotonic() - wall, time.process_time() - busy
-        record_property("cpu_share_while_waiting", round(busy / wall, 4))
+        print(f"processor time while {TASKS} tasks and {THREADS} threads wait: {busy / wall:.2%} of the wall clock")
         assert busy < 0.5 * wall, "those who wait must not spin"
         assert limiter.stats().wakes == 0 or limiter.stats().wakes < TASKS
         held.release()
@@ -54,7 +54,7 @@ def test_ten_thousand_tasks_and_two_hundred_threads(api, record_property):
         thread.join()
     assert order == list(range(TASKS + THREADS))
     stats = limiter.stats()
-    record_property("wakes_per_grant", round(stats.wakes / stats.granted, 3))
+    print(f"wakes per grant: {stats.wakes / stats.granted:.3f}")
     assert (stats.granted, stats.waiting, stats.in_flight) == (TASKS + THREADS + 1, 0, 0)
     # Each grant here needs a release of somebody else, so each needs a wake; two for each would still be no herd.
     assert stats.wakes <= 2 * stats.granted

@@ -44,8 +44,11 @@ static int acquire_traverse(Acquire *self, visitproc visit, void *arg) {
     return 0;
 }
 
+static void forget_stop(Acquire *self);
+
 static void acquire_dealloc(Acquire *self) {
     if (self->tracked) PyObject_GC_UnTrack(self);
+    forget_stop(self);
     if (self->ticket) {
         llmrl_cancel(self->limiter->handle, self->ticket);
         if (wakes_noted) {
@@ -125,10 +128,39 @@ static int acquire_send(PyObject *object, PyObject *sent, PyObject **result) {
     return SEND_ERROR;
 }
 
+/* Since 3.12 the interpreter takes the value of an await from a StopIteration that is really there, and to create one costs more
+   than the rest of the await. One is kept and reused whenever nobody else has got hold of it; its value goes when the
+   acquisition does, which is at the end of the await. Before 3.12 a value could be raised without the exception around it. */
+static struct {
+    PyObject *exception, *value_name;
+    Acquire *owner; /* whose permit is the value now; borrowed, reset in its dealloc */
+} stop;
+
+static void raise_stop(Acquire *self, PyObject *permit) {
+    if (!stop.exception || Py_REFCNT(stop.exception) != 1 || PyObject_SetAttr(stop.exception, stop.value_name, permit) < 0) {
+        PyErr_SetObject(PyExc_StopIteration, permit);
+        return;
+    }
+    stop.owner = self;
+    PyException_SetTraceback(stop.exception, Py_None);
+    Py_INCREF(PyExc_StopIteration);
+    Py_INCREF(stop.exception);
+    PyErr_Restore(PyExc_StopIteration, stop.exception, NULL);
+}
+
+static void forget_stop(Acquire *self) {
+    if (stop.owner != self) return;
+    PyObject *type, *value, *traceback;
+    stop.owner = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (PyObject_SetAttr(stop.exception, stop.value_name, Py_None) < 0) PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
 static PyObject *acquire_next(PyObject *object) {
     PyObject *permit;
     if (acquire_send(object, Py_None, &permit) == SEND_RETURN) {
-        PyErr_SetObject(PyExc_StopIteration, permit);
+        raise_stop((Acquire *)object, permit);
         Py_DECREF(permit);
     }
     return NULL;
@@ -318,6 +350,11 @@ static PyTypeObject *awaitable_type(PyType_Spec *spec, unsigned long hexversion)
 }
 
 int acquire_init(unsigned long hexversion) {
+    if (hexversion >= 0x030C0000) {
+        stop.value_name = PyUnicode_InternFromString("value");
+        stop.exception = PyObject_CallObject(PyExc_StopIteration, NULL);
+        if (!stop.value_name || !stop.exception) return -1;
+    }
     native.acquire = awaitable_type(&acquire_spec, hexversion);
     PyTypeObject *ready = awaitable_type(&ready_spec, hexversion);
     if (!native.acquire || !ready) return -1;
