@@ -64,7 +64,16 @@ class Build(build_py):
         super().run()
         target = Path(os.environ.get("CARGO_TARGET_DIR", crate() / "target"))
         cargo = os.environ.get("CARGO", "cargo")
-        command = [cargo, "build", "--release", "--lib", "--target-dir", str(target), "--manifest-path", str(crate() / "Cargo.toml")]
+        command = [
+            cargo,
+            "build",
+            "--release",
+            "--lib",
+            "--target-dir",
+            str(target),
+            "--manifest-path",
+            str(crate() / "Cargo.toml"),
+        ]
         try:
             subprocess.run(command, check=True)
         except FileNotFoundError:
@@ -144,7 +153,9 @@ def extension() -> Extension:
         define_macros=[("Py_LIMITED_API", hex(ABI3))],
         py_limited_api=True,
         # Calls into the library go straight through the GOT, as its functions are small enough for a PLT hop to show.
-        extra_compile_args=[] if platform.system() == "Windows" else ["-O2", "-g0", "-fvisibility=hidden", *(["-fno-plt"] if linux else [])],
+        extra_compile_args=[]
+        if platform.system() == "Windows"
+        else ["-O2", "-g0", "-fvisibility=hidden", *(["-fno-plt"] if linux else [])],
         extra_link_args=["-Wl,-rpath,$ORIGIN", "-Wl,-z,now"] if linux else ["-Wl,-rpath,@loader_path"] if mac else [],
     )
 

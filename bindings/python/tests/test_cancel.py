@@ -339,7 +339,7 @@ def test_a_wake_is_not_lost_when_a_signal_handler_raises_in_it(api):
     thread = threading.Thread(target=body)
     thread.start()
     until(lambda: limiter.stats().waiting == 1 and len(limiter._hub.waiting) == 1)
-    (ticket, waiter), = limiter._hub.waiting.items()
+    ((ticket, waiter),) = limiter._hub.waiting.items()
 
     class RaisesOnce:
         raised = False

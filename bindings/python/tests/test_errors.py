@@ -193,7 +193,12 @@ def test_call_shapes(api):
 
 def test_indices(api):
     limiter = api.Limiter(Limit.requests(5), Limit.in_flight(5), clock=api.ManualClock())
-    for call in (lambda: limiter.retune(2, 5), lambda: limiter.pause(2, 1), lambda: limiter.pause(1, 1), lambda: limiter.retune(2**39, 5)):
+    for call in (
+        lambda: limiter.retune(2, 5),
+        lambda: limiter.pause(2, 1),
+        lambda: limiter.pause(1, 1),
+        lambda: limiter.retune(2**39, 5),
+    ):
         with pytest.raises(ValueError, match="accepted indices are 0 to 1"):
             call()
 

@@ -122,7 +122,12 @@ def test_plain_ctypes_acquire_and_settle():
 
     limiter = ctypes.c_void_p()
     limit = Limit(kind=1, meter=2, amount=1000)
-    assert lib.llmrl_limiter_new(ctypes.byref(limit), ctypes.c_size_t(1), None, ctypes.c_size_t(0), ctypes.byref(limiter), None, ctypes.c_size_t(0)) == 0
+    assert (
+        lib.llmrl_limiter_new(
+            ctypes.byref(limit), ctypes.c_size_t(1), None, ctypes.c_size_t(0), ctypes.byref(limiter), None, ctypes.c_size_t(0)
+        )
+        == 0
+    )
     cost = (ctypes.c_uint64 * 8)(1, 100, 50)
     permit = ctypes.c_uint64()
     assert lib.llmrl_acquire(limiter, cost, ctypes.c_uint64(2**64 - 1), ctypes.byref(permit)) == 0

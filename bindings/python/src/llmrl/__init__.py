@@ -1,12 +1,12 @@
 """Rate limiting for LLM API clients: several limits at once, one FIFO queue for threads and asyncio, exact times.
 
-    from llmrl import Limit, Limiter
+from llmrl import Limit, Limiter
 
-    limiter = Limiter(Limit.requests(500), Limit.tokens(200_000), Limit.in_flight(50))
+limiter = Limiter(Limit.requests(500), Limit.tokens(200_000), Limit.in_flight(50))
 
-    async with limiter.acquire(input=1200, output=400) as permit:
-        answer = await call_the_api()
-        permit.settle(input=answer.usage.input_tokens, output=answer.usage.output_tokens)
+async with limiter.acquire(input=1200, output=400) as permit:
+    answer = await call_the_api()
+    permit.settle(input=answer.usage.input_tokens, output=answer.usage.output_tokens)
 """
 
 from __future__ import annotations

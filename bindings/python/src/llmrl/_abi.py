@@ -107,5 +107,7 @@ def load() -> Any:
         function.restype = result
         function.argtypes = arguments
     if library.llmrl_abi_version() != ABI_VERSION:
-        raise ImportError(f"{path} speaks ABI {library.llmrl_abi_version()}, this package {ABI_VERSION}; reinstall the llmrl package")
+        raise ImportError(
+            f"{path} speaks ABI {library.llmrl_abi_version()}, this package {ABI_VERSION}; reinstall the llmrl package"
+        )
     return library

@@ -24,7 +24,9 @@ __all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "librar
 library_version: str = lib.llmrl_version().decode()
 
 
-def _cost(input: SupportsIndex, output: SupportsIndex, requests: SupportsIndex, cached: SupportsIndex, cache_write: SupportsIndex) -> _abi.Cost:
+def _cost(
+    input: SupportsIndex, output: SupportsIndex, requests: SupportsIndex, cached: SupportsIndex, cache_write: SupportsIndex
+) -> _abi.Cost:
     return _abi.Cost(
         whole("requests", requests, 1),
         whole("input", input),
@@ -42,9 +44,7 @@ class Limiter:
     def __init__(self, *limits: Any, **options: Any) -> None:
         self._handle = c_void_p()
         packed, count, max_waiters, max_permits, clock = _limit.options(*limits, **options)
-        self._in_flight = any(
-            int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == _abi.IN_FLIGHT for i in range(count)
-        )
+        self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == _abi.IN_FLIGHT for i in range(count))
         self._hub = Hub(clock is None)
         self._woken: deque[int] = deque()
         # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
@@ -82,7 +82,13 @@ class Limiter:
                 raise
 
     def try_acquire(
-        self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
+        self,
+        input: SupportsIndex = 0,
+        output: SupportsIndex = 0,
+        *,
+        requests: SupportsIndex = 1,
+        cached: SupportsIndex = 0,
+        cache_write: SupportsIndex = 0,
     ) -> Optional[Permit]:
         """Return a Permit if the request is admitted now, None if not; see the extension for the details."""
         cost = _cost(input, output, requests, cached, cache_write)
@@ -107,7 +113,13 @@ class Limiter:
         return _make_acquire(self, _cost(input, output, requests, cached, cache_write), _args.timeout_ns(timeout))
 
     def wait_time(
-        self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
+        self,
+        input: SupportsIndex = 0,
+        output: SupportsIndex = 0,
+        *,
+        requests: SupportsIndex = 1,
+        cached: SupportsIndex = 0,
+        cache_write: SupportsIndex = 0,
     ) -> float:
         """Seconds until the request would be admitted if nobody else came; 0.0 is now, infinity depends on a release."""
         cost = _cost(input, output, requests, cached, cache_write)
@@ -122,14 +134,22 @@ class Limiter:
         return float("inf") if wait_ns.value == FOREVER else wait_ns.value / 1e9
 
     def charge(
-        self, input: SupportsIndex = 0, output: SupportsIndex = 0, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0
+        self,
+        input: SupportsIndex = 0,
+        output: SupportsIndex = 0,
+        *,
+        requests: SupportsIndex = 1,
+        cached: SupportsIndex = 0,
+        cache_write: SupportsIndex = 0,
     ) -> None:
         """Count use that did not pass through here; a limit may go below zero."""
         status = lib.llmrl_limiter_charge(self._handle, byref(_cost(input, output, requests, cached, cache_write)))
         self._flush()
         check(status, "charge", self)
 
-    def retune(self, index: SupportsIndex, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None) -> None:
+    def retune(
+        self, index: SupportsIndex, amount: SupportsIndex, per: Number = 60.0, burst: Optional[SupportsIndex] = None
+    ) -> None:
         """Change limit ``index`` to ``amount`` per ``per`` seconds; for an in-flight limit ``amount`` is the slots."""
         where = whole("index", index)
         state = self._limit_state(where)
@@ -214,11 +234,27 @@ class Permit:
             self._limiter._flush()
         check(status, what, self._limiter)
 
-    def settle(self, input: SupportsIndex, output: SupportsIndex, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0) -> None:
+    def settle(
+        self,
+        input: SupportsIndex,
+        output: SupportsIndex,
+        *,
+        requests: SupportsIndex = 1,
+        cached: SupportsIndex = 0,
+        cache_write: SupportsIndex = 0,
+    ) -> None:
         """End the permit: what was really used replaces the estimate, and the in-flight slot is given back."""
         self._finish(lib.llmrl_settle, "settle", byref(_cost(input, output, requests, cached, cache_write)))
 
-    def adjust(self, input: SupportsIndex, output: SupportsIndex, *, requests: SupportsIndex = 1, cached: SupportsIndex = 0, cache_write: SupportsIndex = 0) -> None:
+    def adjust(
+        self,
+        input: SupportsIndex,
+        output: SupportsIndex,
+        *,
+        requests: SupportsIndex = 1,
+        cached: SupportsIndex = 0,
+        cache_write: SupportsIndex = 0,
+    ) -> None:
         """Replace the estimate and go on holding the permit, as while a stream runs."""
         self._finish(lib.llmrl_adjust, "adjust", byref(_cost(input, output, requests, cached, cache_write)), ends=False)
 
@@ -276,7 +312,9 @@ class Acquire:
         self._used = True
         wait_ns = c_uint64()
         # The library writes the ticket into this object, which ends it when it dies: no interruption can lose it.
-        status = lib.llmrl_enqueue(self._limiter._handle, byref(self._cost), self._timeout_ns, byref(self._number), byref(wait_ns))
+        status = lib.llmrl_enqueue(
+            self._limiter._handle, byref(self._cost), self._timeout_ns, byref(self._number), byref(wait_ns)
+        )
         if self._limiter._woken:
             self._limiter._flush()
         check(status, "acquire", self._limiter, self._cost)

@@ -100,7 +100,9 @@ class TokenBucket:
 
     def _done(self, status: int, what: str, n: int = 0) -> None:
         if status == ERR_NEVER:
-            raise Never(f"{what}: n of {n} can never fit a burst of {self._burst}; take less at once or retune with a larger burst")
+            raise Never(
+                f"{what}: n of {n} can never fit a burst of {self._burst}; take less at once or retune with a larger burst"
+            )
         check(status, what)
 
     def try_take(self, n: SupportsIndex = 1, /) -> bool:

@@ -60,7 +60,12 @@ class Limit:
 
     @classmethod
     def requests(
-        cls, n: SupportsIndex, per: Number = 60.0, burst: SupportsIndex | None = None, oversize: str = "reject", start_empty: bool = False
+        cls,
+        n: SupportsIndex,
+        per: Number = 60.0,
+        burst: SupportsIndex | None = None,
+        oversize: str = "reject",
+        start_empty: bool = False,
     ) -> Limit:
         """At most ``n`` requests per ``per`` seconds.
 
@@ -72,21 +77,36 @@ class Limit:
 
     @classmethod
     def tokens(
-        cls, n: SupportsIndex, per: Number = 60.0, burst: SupportsIndex | None = None, oversize: str = "reject", start_empty: bool = False
+        cls,
+        n: SupportsIndex,
+        per: Number = 60.0,
+        burst: SupportsIndex | None = None,
+        oversize: str = "reject",
+        start_empty: bool = False,
     ) -> Limit:
         """At most ``n`` tokens, input and output together, per ``per`` seconds. Arguments as for ``requests``."""
         return cls._bucket("tokens", n, per, burst, oversize, start_empty)
 
     @classmethod
     def input_tokens(
-        cls, n: SupportsIndex, per: Number = 60.0, burst: SupportsIndex | None = None, oversize: str = "reject", start_empty: bool = False
+        cls,
+        n: SupportsIndex,
+        per: Number = 60.0,
+        burst: SupportsIndex | None = None,
+        oversize: str = "reject",
+        start_empty: bool = False,
     ) -> Limit:
         """At most ``n`` input tokens per ``per`` seconds. Arguments as for ``requests``."""
         return cls._bucket("input_tokens", n, per, burst, oversize, start_empty)
 
     @classmethod
     def output_tokens(
-        cls, n: SupportsIndex, per: Number = 60.0, burst: SupportsIndex | None = None, oversize: str = "reject", start_empty: bool = False
+        cls,
+        n: SupportsIndex,
+        per: Number = 60.0,
+        burst: SupportsIndex | None = None,
+        oversize: str = "reject",
+        start_empty: bool = False,
     ) -> Limit:
         """At most ``n`` output tokens per ``per`` seconds. Arguments as for ``requests``."""
         return cls._bucket("output_tokens", n, per, burst, oversize, start_empty)
