@@ -32,7 +32,7 @@ def test_ten_thousand_tasks_and_two_hundred_threads(api):
         held = limiter.try_acquire()
         tasks: list[asyncio.Task[None]] = []
         # One thread after each group of tasks, all in a queue whose order is known.
-        for group in range(THREADS):
+        for _ in range(THREADS):
             for _ in range(TASKS // THREADS):
                 tasks.append(asyncio.ensure_future(in_task(len(tasks) + len(threads))))
             await asyncio.sleep(0)

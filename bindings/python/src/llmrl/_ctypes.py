@@ -1,6 +1,6 @@
 """The ctypes backend: the same API as the C extension, for PyPy, free-threaded builds, and where no C compiler was at hand.
 
-Slower by about a microsecond a call, otherwise the same; the tests run over both.
+Slower by microseconds a call, otherwise the same; the tests run over both.
 """
 
 from __future__ import annotations
