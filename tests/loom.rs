@@ -44,6 +44,8 @@ models! {
     release_of_a_slot: 4 => release_is_the_only_source(0);
     release_of_a_slot_1: 4 => release_is_the_only_source(1);
     release_of_a_slot_2: 3 => release_is_the_only_source(2);
+    event_loop_0: 3 => event_loop_is_called(0);
+    event_loop_1: 3 => event_loop_is_called(1);
     refund_1: 4 => refund_is_the_only_source(1);
     refund_2: 3 => refund_is_the_only_source(2);
     taker_against_ticket_1: 3 => taker_against_ticket(1, 0);

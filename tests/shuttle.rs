@@ -20,8 +20,11 @@ fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
     config.stack_size = 256 << 10;
     let random = RandomScheduler::new(schedules());
     shuttle::Runner::new(random, config.clone()).run(scenario);
-    let pct = PctScheduler::new(4, schedules());
-    shuttle::Runner::new(pct, config).run(scenario);
+    // One long stall, and a few.
+    for depth in [2, 4] {
+        let pct = PctScheduler::new(depth, schedules());
+        shuttle::Runner::new(pct, config.clone()).run(scenario);
+    }
 }
 
 macro_rules! models {
@@ -36,7 +39,10 @@ models! {
     taker_against_ticket_2 => taker_against_ticket(2, 1);
     nobody_passes_2 => nobody_passes(2);
     nobody_passes_empty_2 => nobody_passes_while_the_queue_empties(2);
+    event_loop => event_loop_is_called(2);
+    gate_of_another_lap_16 => gate_of_another_lap(16);
     gate_of_another_lap_64 => gate_of_another_lap(64);
+    empty_of_another_round_16 => empty_of_another_round(16);
     empty_of_another_round_128 => empty_of_another_round(128);
     cancel_against_grant_2 => cancel_against_grant(2);
     head_leaves_2 => head_leaves(2);

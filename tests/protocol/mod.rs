@@ -6,7 +6,7 @@
 //!
 //! Counting happens in std's atomics, which the checkers do not see: it adds no schedules.
 
-use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Permit, Progress, Refused, Ticket};
+use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Permit, Progress, Refused, Ticket, Wake};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
@@ -15,9 +15,15 @@ use std::time::Duration;
 pub mod storm;
 
 #[cfg(loom)]
-use loom::thread;
+use loom::{
+    sync::{Condvar, Mutex},
+    thread,
+};
 #[cfg(shuttle)]
-use shuttle::thread;
+use shuttle::{
+    sync::{Condvar, Mutex},
+    thread,
+};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
@@ -250,21 +256,27 @@ pub mod scenarios {
         let mut first = world.enqueue(1);
         world.poll(&mut first, 1).unwrap().release();
         let gone = world.enqueue(1);
-        let joiner = spawn(&world, move |world| {
-            world.limiter.cancel(gone);
-            for _ in 2..heads {
+        let last = Arc::new(std::sync::Mutex::new(None));
+        let joiner = spawn(&world, {
+            let last = last.clone();
+            move |world| {
+                world.limiter.cancel(gone);
+                for _ in 2..heads {
+                    let ticket = world.enqueue(1);
+                    world.limiter.cancel(ticket);
+                }
                 let ticket = world.enqueue(1);
-                world.limiter.cancel(ticket);
+                *last.lock().unwrap() = Some(ticket);
             }
-            let mut last = world.enqueue(1);
-            assert!(
-                world.poll(&mut last, 1).is_none(),
-                "granted from an empty bucket"
-            );
-            world.limiter.cancel(last);
         });
         assert!(world.try_acquire(1).is_none());
         joiner.join().unwrap();
+        let mut last = last.lock().unwrap().take().unwrap();
+        assert!(
+            world.poll(&mut last, 1).is_none(),
+            "granted from an empty bucket"
+        );
+        world.limiter.cancel(last);
         world.is_settled(1, 2);
     }
 
@@ -291,6 +303,50 @@ pub mod scenarios {
             world.poll(&mut ticket, 1).expect("each in turn").cancel();
         }
         world.is_settled(1, 1);
+    }
+
+    /// An event loop polls, sleeps until it is called, and polls again: a release is all that can help.
+    pub fn event_loop_is_called(buckets: usize) {
+        #[derive(Default)]
+        struct Bell(Mutex<u64>, Condvar);
+        impl Wake for Bell {
+            fn wake(&self, token: u64) {
+                *self.0.lock().unwrap() = token;
+                self.1.notify_one();
+            }
+        }
+        let bell = Arc::new(Bell::default());
+        let builder = Limiter::builder().limit(Limit::in_flight(1)).max_waiters(1);
+        let bucket = Limit::requests(1).per(SECOND).burst(5);
+        let limiter = (0..buckets)
+            .fold(builder, |builder, _| builder.limit(bucket))
+            .clock(Clock::from(&ManualClock::new(0)))
+            .wake(bell.clone())
+            .build()
+            .unwrap();
+        let limiter = Arc::new(limiter);
+        let held = limiter.try_acquire(&requests(1)).unwrap();
+        let waiter = {
+            let limiter = limiter.clone();
+            thread::spawn(move || {
+                let mut ticket = limiter.enqueue(&requests(1), None, 7).unwrap();
+                loop {
+                    match limiter.poll(&mut ticket) {
+                        Progress::Held(permit) => return permit.release(),
+                        Progress::Pending { .. } => {}
+                        other => panic!("{other:?}"),
+                    }
+                    let mut called = bell.0.lock().unwrap();
+                    while *called != 7 {
+                        called = bell.1.wait(called).unwrap();
+                    }
+                    *called = 0;
+                }
+            })
+        };
+        held.release();
+        waiter.join().unwrap();
+        assert_eq!(limiter.stats().in_flight, 0);
     }
 
     /// A ticket is cancelled while a release grants it.
