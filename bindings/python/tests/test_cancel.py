@@ -358,3 +358,29 @@ def test_a_wake_is_not_lost_when_a_signal_handler_raises_in_it(api):
     thread.join()
     assert outcome == [True]
     assert not held.held
+
+
+def test_a_call_that_fails_still_passes_on_its_wakes(api):
+    """The one whose deadline has passed makes room for the next, and is the only one who could tell him."""
+    clock = api.ManualClock()
+    limiter = api.Limiter(Limit.tokens(100), Limit.in_flight(5), clock=clock)
+    large = limiter.try_acquire(100)
+
+    async def main() -> None:
+        first = asyncio.ensure_future(limiter.acquire(90, timeout=60))
+        second = asyncio.ensure_future(limiter.acquire(10))
+        await until_async(lambda: limiter.stats().waiting == 2)
+        limiter.pause(0, 50)
+        clock.advance(61)
+        results = await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 30)
+        for result in results:
+            if isinstance(result, api.Permit):
+                result.cancel()
+            else:
+                assert isinstance(result, llmrl.DeadlineExceeded)
+        assert isinstance(results[1], api.Permit)
+
+    asyncio.run(main())
+    large.cancel()
+    assert limiter.stats().waiting == 0
+    assert not limiter._hub.waiting

@@ -16,10 +16,9 @@ PyObject *raise_status(llmrl_status status, const char *what, Limiter *limiter, 
     PyObject *error = PyObject_CallFunction(native.from_status, "isOO", (int)status, what,
                                             limiter ? (PyObject *)limiter : Py_None, numbers);
     Py_DECREF(numbers);
-    if (error) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
-    }
+    /* A call that fails may have moved the queue all the same: whoever it woke is told before the caller learns of the failure. */
+    if (error && wakes_flush() == 0) PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
     return NULL;
 }
 
