@@ -42,13 +42,13 @@ def prepare() -> None:
     (WORK / "Cargo.toml").write_text(manifest + "\n[workspace]\n")
 
 
-def run(tool: str, tests: list[str]) -> str | None:
+def run(tool: str, tests: list[str], schedules: int) -> str | None:
     """Runs tests by name; gives the first that fails, by an assertion, a deadlock or an endless loop."""
     env = os.environ | {
         "RUSTFLAGS": f"--cfg {tool} -A dead_code -A warnings",
         "CARGO_TARGET_DIR": str(WORK / f"target-{tool}"),
         "LLMRL_LOOM_SECONDS": "60",
-        "LLMRL_SHUTTLE_SCHEDULES": "8000",
+        "LLMRL_SHUTTLE_SCHEDULES": str(schedules),
     }
     cargo = ["cargo", "test", "-q", "--profile", "model", "--test", tool]
     build = subprocess.run([*cargo, "--no-run"], cwd=WORK, env=env, capture_output=True, text=True)
@@ -71,8 +71,10 @@ def run(tool: str, tests: list[str]) -> str | None:
 
 def killer_of(mutant: dict[str, object]) -> str | None:
     """Runs the mutant's tests on the sources as they are now."""
+    # A stall at the one instruction that matters, over the whole of another thread's run, is rare.
+    schedules = 80_000 if mutant.get("narrow") else 8_000
     for tool in ("loom", "shuttle"):
-        if killer := run(tool, mutant.get(tool, [])):
+        if killer := run(tool, mutant.get(tool, []), schedules):
             return killer
     return None
 
