@@ -71,7 +71,7 @@ bench-python: $(VENV)/installed ## the Python package beside its peers
 
 $(VENV)/installed: $(PACKAGE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[cli,test]'
+	LLMRL_BACKEND=native $(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[cli,test]'
 	@touch $@
 
 clean: ## everything that was built

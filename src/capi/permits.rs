@@ -197,8 +197,15 @@ pub unsafe extern "C" fn llmrl_enqueue(
             if ticket.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
-            let claim = l.table.insert().ok_or(LLMRL_ERR_FULL)?;
+            // As in llmrl_try_acquire(): the usual case is that nobody waits.
+            let claim = ManuallyDrop::new(l.table.insert().ok_or(LLMRL_ERR_FULL)?);
             let number = claim.number();
+            if let Some(grant) = l.limiter.admit_now(&cost) {
+                write(ticket, number);
+                ManuallyDrop::into_inner(claim).hold(grant);
+                return Ok(LLMRL_OK);
+            }
+            let claim = ManuallyDrop::into_inner(claim);
             let place = l.limiter.enqueue(&cost, timeout(timeout_ns), number);
             let place = place.map_err(|refused| refuse(refused, ptr::null_mut()))?;
             let (status, wait) = progress(&l.limiter, claim, place);

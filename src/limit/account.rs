@@ -20,7 +20,8 @@
 //! Positions are compared modulo 2^52, which is ambiguous once a bucket has been idle for 2^51 tokens of
 //! production (26 days at 10^9/s, 71 years at 10^6/s). `epoch` is the cure: the low 12 bits of
 //! `produced / 2^48` when the account was last looked at; looking at it in a new epoch clamps it. Whoever finds the
-//! epoch [`IDLE_EPOCHS`] behind knows that the bucket is full.
+//! epoch [`IDLE_EPOCHS`] behind knows that the bucket is full. (The epoch itself wraps around after 2^60 tokens: a
+//! bucket of 10^9/s that nobody has looked at for 18 years may refuse for weeks. It never admits too much.)
 //!
 //! The ledger in token space is the dual of GCRA's theoretical arrival time: same single word, but costs are
 //! exact integers and a change of rate does not re-price what is outstanding.

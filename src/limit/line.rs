@@ -9,8 +9,8 @@
 //! with one 64x64 -> 128 bit multiplication, of which the upper half is used: a tick is shorter than a
 //! nanosecond and the fastest rate is a token per nanosecond, so `shift` is 64 or more. `mantissa / 2^shift` is the rate in tokens per tick; the
 //! mantissa is normalised to 64 significant bits and rounded up, so that a token that is due at a whole
-//! tick is there at that tick. The error of the rate is below 2^-63: production runs early by less than a
-//! nanosecond in ten years.
+//! tick is there at that tick. The error of the rate is below 2^-63 of what is produced, on the early side: less
+//! than a nanosecond in ten years of one rate.
 
 use crate::clock::Scale;
 use crate::error::OutOfRange;

@@ -154,6 +154,14 @@ impl Limiter {
         Ok(Grant::new(amounts))
     }
 
+    /// [`admit`](Self::admit) for those who go on to join the queue: not to be admitted is no refusal.
+    #[inline(always)]
+    pub(crate) fn admit_now(&self, cost: &Cost) -> Option<Grant> {
+        let amounts = cost.amounts().ok()?;
+        self.core.try_admit(amounts).ok()?;
+        Some(Grant::new(amounts))
+    }
+
     pub(crate) fn block(&self, cost: &Cost, timeout: Option<Duration>) -> Result<Grant, Refused> {
         self.core.block(cost.amounts()?, timeout)
     }
