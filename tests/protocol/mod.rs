@@ -56,7 +56,12 @@ pub fn world(buckets: usize, burst: u64, slots: u64, waiters: usize) -> Arc<Worl
         held: AtomicI64::new(0),
         slots: if slots > 0 { slots as i64 } else { i64::MAX },
         kept: AtomicI64::new(0),
-        burst: burst as i64,
+        // Without a bucket there is no end to the supply.
+        burst: if buckets > 0 {
+            burst as i64
+        } else {
+            i64::MAX / 2
+        },
     })
 }
 
