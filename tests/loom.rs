@@ -66,6 +66,7 @@ models! {
     head_expires_0: 3 => head_expires(0);
     head_expires_1: 2 => head_expires(1);
     half_a_charge_2: 3 => half_a_charge();
+    bucket_changes_1: 4 => bucket_changes();
     rollback: 3 => rollback_mints_nothing();
     two_helpers_1: 3 => two_helpers(1);
     one_waiter_and_the_clock: 3 => waiters_and_the_clock(1, 1);
@@ -75,6 +76,8 @@ models! {
 models! {
     two_takers_and_a_waiter_1: 2 => two_takers_and_a_waiter(1);
     head_leaves_as_it_is_granted_1: 2 => head_leaves_as_it_is_granted(1);
+    refunds_without_their_charges_1: 2 => refunds_without_their_charges();
+    a_thread_inherits_the_slot_0: 2 => a_thread_inherits_the_slot();
     head_expires_on_the_only_slot_0: 2 => head_expires_on_the_only_slot();
     two_waiters_and_the_clock: 2 => waiters_and_the_clock(1, 2);
 }

@@ -59,6 +59,9 @@ models! {
     head_expires_1 => head_expires(1);
     half_a_charge_2 => half_a_charge();
     head_expires_on_the_only_slot_0 => head_expires_on_the_only_slot();
+    bucket_changes_1 => bucket_changes();
+    refunds_without_their_charges_1 => refunds_without_their_charges();
+    a_thread_inherits_the_slot_0 => a_thread_inherits_the_slot();
     rollback => rollback_mints_nothing();
     two_helpers_3 => two_helpers(3);
     storm_of_three => storm(3, 1, 2, 0, 3);

@@ -100,15 +100,17 @@ impl Account {
     pub(crate) fn view(&self, line: &Line, now: u64) -> View {
         let produced = line.position(now);
         loop {
-            // `charged` first: a charge of this epoch is preceded by its note in `returned`, so whoever
-            // sees the charge sees the note, and does not take a busy account for an idle one.
+            // What was given back is read before what was charged: a refund that is counted must not be of a
+            // charge that is not. And again after it, for the epoch: a charge is preceded by the note of its
+            // epoch, so whoever sees the charge sees the note, and does not take a busy account for an idle one.
+            let given_back = self.returned.load(Acquire) >> TAG_BITS;
             let word = self.charged.load(Acquire);
             let returned = self.returned.load(Acquire);
             if epochs_behind(returned, produced) > 0 {
                 self.enter_epoch(word, returned, produced, line.burst);
                 continue;
             }
-            let net = (word >> TAG_BITS).wrapping_sub(returned >> TAG_BITS);
+            let net = (word >> TAG_BITS).wrapping_sub(given_back);
             let balance = signed_position(produced.wrapping_sub(net));
             let burst = line.burst as i64;
             return View {
@@ -206,6 +208,13 @@ impl Account {
         view.word & TAG_MASK == tag
     }
 
+    /// The tag now. Whoever reads it before the line, and finds it unchanged in a view, has not used a line that
+    /// was replaced in between.
+    #[inline(always)]
+    pub(crate) fn tag(&self) -> u64 {
+        self.charged.load(Acquire) & TAG_MASK
+    }
+
     /// Makes every charge that is under way fail, for an owner without tickets.
     pub(crate) fn bump_tag(&self) {
         let mut word = self.charged.load(Acquire);
@@ -256,4 +265,30 @@ pub(crate) fn never_fits(line: &Line, cost: u64) -> bool {
 /// Checks an amount of tokens.
 pub(crate) fn check_amount(amount: u64) -> Result<(), OutOfRange> {
     OutOfRange::check("tokens", amount, 0, super::Cost::MAX)
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::*;
+    use crate::sync::Arc;
+
+    /// A charge that is given back again never makes the account look richer than it was.
+    #[test]
+    fn a_refund_is_not_seen_without_its_charge() {
+        loom::model(|| {
+            let line = Line::default_for_tests();
+            let account = Arc::new(Account::new(1 << 49, 1));
+            let taker = {
+                let account = account.clone();
+                loom::thread::spawn(move || {
+                    let view = account.view(&line, 0);
+                    account.charge_at(&view, 1, None).unwrap();
+                    account.refund(1);
+                })
+            };
+            assert!(account.view(&line, 0).balance <= 1);
+            taker.join().unwrap();
+            assert_eq!(account.view(&line, 0).balance, 1);
+        });
+    }
 }

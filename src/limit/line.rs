@@ -121,6 +121,19 @@ impl Line {
         line
     }
 
+    /// One token a minute, a burst of ten, from tick 0 and position 2^49.
+    #[cfg(all(test, loom))]
+    pub(crate) fn default_for_tests() -> Self {
+        let rate = Rate {
+            amount: 1,
+            period_ns: 60_000_000_000,
+        };
+        let scale = Scale {
+            ns: 1 << (Scale::SHIFT - 1),
+        };
+        Self::new(rate, scale, 10, false, 0, 1 << 49)
+    }
+
     pub(crate) fn paused(&self, not_before: u64) -> Self {
         Self {
             not_before,

@@ -105,9 +105,15 @@ impl TokenBucket {
     #[inline]
     pub fn try_take(&self, n: u64) -> Result<(), Short> {
         loop {
-            let line = self.line();
+            let tag = self.account.tag();
+            // The time before the line: an old line is not good for a later time.
             let now = self.clock.now();
+            let line = self.line();
             let view = self.account.view(&line, now);
+            if !Account::is_tagged(&view, tag) {
+                crate::sync::pause();
+                continue;
+            }
             if n > line.burst && (never_fits(&line, n) || check_amount(n).is_err()) {
                 return Err(self.short(line, now, None));
             }
@@ -144,7 +150,8 @@ impl TokenBucket {
         check_amount(n)?;
         self.account.refund(n);
         // Given back without having been taken, again and again, it would run into the wrap-around of positions.
-        self.account.clamp(&self.line(), self.clock.now());
+        let now = self.clock.now();
+        self.account.clamp(&self.line(), now);
         Ok(())
     }
 
@@ -154,13 +161,15 @@ impl TokenBucket {
     /// More than [`Cost::MAX`](crate::Cost::MAX).
     pub fn charge(&self, n: u64) -> Result<(), OutOfRange> {
         check_amount(n)?;
-        self.account.charge(&self.line(), self.clock.now(), n);
+        let now = self.clock.now();
+        self.account.charge(&self.line(), now, n);
         Ok(())
     }
 
     /// Tokens that could be taken now; negative is debt.
     pub fn available(&self) -> i64 {
-        self.account.view(&self.line(), self.clock.now()).balance
+        let now = self.clock.now();
+        self.account.view(&self.line(), now).balance
     }
 
     /// Another rate and burst from now on. Nothing is lost or made: the balance stays (up to the new burst), and

@@ -352,8 +352,10 @@ impl Core {
         let tag = head & TAG_MASK;
         let account = &self.hot.accounts[ledger];
         loop {
+            // The time before the line: an old line is not good for a later time.
+            let now = self.clock.now();
             let line = self.line(ledger);
-            let view = account.view(&line, self.clock.now());
+            let view = account.view(&line, now);
             if Account::is_tagged(&view, tag) || self.queue.ring.head() != head {
                 return;
             }

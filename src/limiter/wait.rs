@@ -284,17 +284,16 @@ impl Core {
     fn rouse(&self, slot: usize) {
         let waiter = self.waiter(slot);
         self.counters.wakes.fetch_add(1, Relaxed);
+        if waiter.token.load(Acquire) == 0 {
+            return waiter.sleeper.wake();
+        }
+        // Once per arming: who disarms it calls. The token is read again behind that, because the slot may have
+        // another tenant by now, whom this has disarmed: an event loop polls once too often, a thread must be woken.
+        let before = waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
         match waiter.token.load(Acquire) {
             0 => waiter.sleeper.wake(),
-            // Once per arming: who disarms it calls. The token is read again behind that, so that it is the
-            // token of whoever was disarmed, or of a later tenant, for whom the call is one poll too many.
-            _ => {
-                let before = waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
-                let token = waiter.token.load(Acquire);
-                if before & Slot::ARMED != 0 && token != 0 {
-                    self.call(token);
-                }
-            }
+            token if before & Slot::ARMED != 0 => self.call(token),
+            _ => {}
         }
     }
 

@@ -6,7 +6,9 @@
 //!
 //! Counting happens in std's atomics, which the checkers do not see: it adds no schedules.
 
-use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Permit, Progress, Refused, Ticket, Wake};
+use llmrl::{
+    Clock, Cost, Limit, Limiter, ManualClock, Permit, Progress, Refused, Ticket, TokenBucket, Wake,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
@@ -352,6 +354,82 @@ pub mod scenarios {
         held.release();
         waiter.join().unwrap();
         assert_eq!(limiter.stats().in_flight, 0);
+    }
+
+    /// Takers charge and give back while the queue looks: it must not count a refund whose charge it has not seen.
+    pub fn refunds_without_their_charges() {
+        let world = world(1, 2, 0, 1);
+        world.acquire(1).unwrap().release();
+        let takers: Vec<_> = (0..2)
+            .map(|_| {
+                spawn(&world, |world| {
+                    world.try_acquire(1).into_iter().for_each(Held::release);
+                })
+            })
+            .collect();
+        let mut ticket = world.enqueue(2);
+        match world.poll(&mut ticket, 2) {
+            Some(held) => held.release(),
+            None => world.limiter.cancel(ticket),
+        }
+        takers.into_iter().for_each(|taker| taker.join().unwrap());
+        world.is_settled(1, 2);
+    }
+
+    /// A waker that means an event loop's ticket comes late, when a thread has the slot: it must not disarm it for good.
+    pub fn a_thread_inherits_the_slot() {
+        struct Silent;
+        impl Wake for Silent {
+            fn wake(&self, _: u64) {}
+        }
+        let limiter = Limiter::builder()
+            .limit(Limit::in_flight(1))
+            .max_waiters(1)
+            .wake(Arc::new(Silent))
+            .clock(Clock::from(&ManualClock::new(0)))
+            .build()
+            .unwrap();
+        let limiter = Arc::new(limiter);
+        std::mem::forget(limiter.try_acquire(&requests(1)).unwrap());
+        let mut ticket = limiter.enqueue(&requests(1), None, 7).unwrap();
+        assert!(matches!(
+            limiter.poll(&mut ticket),
+            Progress::Pending { .. }
+        ));
+        let run = |task: Box<dyn FnOnce(&Limiter) + Send>| {
+            let limiter = limiter.clone();
+            thread::spawn(move || task(&limiter))
+        };
+        // A second slot, and so the event loop's grant and its wake.
+        let waker = run(Box::new(|limiter| limiter.resize(2).unwrap()));
+        let event_loop = run(Box::new(move |limiter| match limiter.poll(&mut ticket) {
+            Progress::Held(permit) => permit.release(),
+            _ => limiter.cancel(ticket),
+        }));
+        match limiter.acquire(&requests(1)) {
+            Ok(permit) => permit.release(),
+            Err(refused) => assert_eq!(refused, Refused::Full),
+        }
+        waker.join().unwrap();
+        event_loop.join().unwrap();
+    }
+
+    /// Once a bare bucket has been paused, or slowed down, nothing is taken by the old line.
+    pub fn bucket_changes() {
+        let clock = ManualClock::new(0);
+        let limit = Limit::requests(1000).per(SECOND).burst(1000);
+        let bucket = TokenBucket::new(limit.start_empty(), &Clock::from(&clock)).unwrap();
+        let bucket = Arc::new(bucket);
+        let taker = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_take(500).is_ok())
+        };
+        bucket.retune(1, SECOND, 1000).unwrap();
+        clock.advance(SECOND);
+        bucket.pause(SECOND);
+        let left = bucket.available();
+        assert!(!taker.join().unwrap(), "500 taken of 1");
+        assert_eq!(bucket.available(), left);
     }
 
     /// A ticket is cancelled while a release grants it.
