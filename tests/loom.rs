@@ -66,7 +66,7 @@ models! {
     head_expires_0: 3 => head_expires(0);
     head_expires_1: 2 => head_expires(1);
     half_a_charge_2: 3 => half_a_charge();
-    bucket_changes_1: 4 => bucket_changes();
+    bucket_pauses_1: 8 => bucket_pauses();
     rollback: 3 => rollback_mints_nothing();
     two_helpers_1: 3 => two_helpers(1);
     one_waiter_and_the_clock: 3 => waiters_and_the_clock(1, 1);

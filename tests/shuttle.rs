@@ -59,7 +59,7 @@ models! {
     head_expires_1 => head_expires(1);
     half_a_charge_2 => half_a_charge();
     head_expires_on_the_only_slot_0 => head_expires_on_the_only_slot();
-    bucket_changes_1 => bucket_changes();
+    bucket_pauses_1 => bucket_pauses();
     refunds_without_their_charges_1 => refunds_without_their_charges();
     a_thread_inherits_the_slot_0 => a_thread_inherits_the_slot();
     rollback => rollback_mints_nothing();

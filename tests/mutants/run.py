@@ -50,14 +50,14 @@ def run(tool: str, tests: list[str], schedules: int) -> str | None:
         "LLMRL_LOOM_SECONDS": "60",
         "LLMRL_SHUTTLE_SCHEDULES": str(schedules),
     }
-    cargo = ["cargo", "test", "-q", "--profile", "model", "--test", tool]
-    build = subprocess.run([*cargo, "--no-run"], cwd=WORK, env=env, capture_output=True, text=True)
+    cargo = ["cargo", "test", "-q", "--profile", "model"]
+    build = subprocess.run([*cargo, "--lib", "--test", tool, "--no-run"], cwd=WORK, env=env, capture_output=True, text=True)
     if build.returncode:
         sys.exit(f"a mutant does not compile:\n{build.stderr}")
     for test in tests:
         try:
             ran = subprocess.run(
-                [*cargo, "--", "--exact", test],
+                [*cargo, *(["--lib"] if "::" in test else ["--test", tool]), "--", "--exact", test],
                 cwd=WORK, env=env, capture_output=True, text=True, timeout=SECONDS,
             )
         except subprocess.TimeoutExpired:
@@ -71,8 +71,8 @@ def run(tool: str, tests: list[str], schedules: int) -> str | None:
 
 def killer_of(mutant: dict[str, object]) -> str | None:
     """Runs the mutant's tests on the sources as they are now."""
-    # A stall at the one instruction that matters, over the whole of another thread's run, is rare.
-    schedules = 80_000 if mutant.get("narrow") else 8_000
+    # Where it takes a stall at one instruction, over the whole of another thread's run, the mutant asks for more.
+    schedules = mutant.get("schedules", 8_000)
     for tool in ("loom", "shuttle"):
         if killer := run(tool, mutant.get(tool, []), schedules):
             return killer

@@ -414,22 +414,20 @@ pub mod scenarios {
         event_loop.join().unwrap();
     }
 
-    /// Once a bare bucket has been paused, or slowed down, nothing is taken by the old line.
-    pub fn bucket_changes() {
+    /// Once a bare bucket has been paused, nothing is taken by the line that was before.
+    pub fn bucket_pauses() {
         let clock = ManualClock::new(0);
-        let limit = Limit::requests(1000).per(SECOND).burst(1000);
-        let bucket = TokenBucket::new(limit.start_empty(), &Clock::from(&clock)).unwrap();
+        let limit = Limit::requests(1).per(SECOND).burst(2);
+        let bucket = TokenBucket::new(limit, &Clock::from(&clock)).unwrap();
         let bucket = Arc::new(bucket);
         let taker = {
             let bucket = bucket.clone();
-            thread::spawn(move || bucket.try_take(500).is_ok())
+            thread::spawn(move || bucket.try_take(1).is_ok())
         };
-        bucket.retune(1, SECOND, 1000).unwrap();
-        clock.advance(SECOND);
         bucket.pause(SECOND);
         let left = bucket.available();
-        assert!(!taker.join().unwrap(), "500 taken of 1");
-        assert_eq!(bucket.available(), left);
+        taker.join().unwrap();
+        assert_eq!(bucket.available(), left, "taken after the pause");
     }
 
     /// A ticket is cancelled while a release grants it.
