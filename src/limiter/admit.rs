@@ -236,8 +236,13 @@ impl Core {
         if self.slots > 0 && self.gate().free() <= 0 {
             return None;
         }
+        // Whatever it needs itself, it comes after the head, which may wait for another limit.
+        let front = match self.gate().is_queued() {
+            true => self.advance(false).due(),
+            false => 0,
+        };
         let now = self.clock.now();
-        let at = self.due_at_the_end(amounts, now);
+        let at = self.due_at_the_end(amounts, now).max(front);
         self.wait_until(at, now)
     }
 

@@ -62,11 +62,23 @@ pub(super) enum Front {
     },
 }
 
+impl Front {
+    /// When the head is due.
+    pub(super) fn due(self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Blocked { due, .. } => due,
+        }
+    }
+}
+
 /// How a look at the head's request ended.
 enum Check {
     Covered,
     Short(u64),
     Never,
+    /// An account had to be put right first.
+    Again,
 }
 
 impl Core {
@@ -213,7 +225,8 @@ impl Core {
                         }
                         continue;
                     }
-                    match self.check(slot, gate, now) {
+                    match self.check(head, slot, gate, now) {
+                        Check::Again => {}
                         Check::Covered if granting => {
                             let next = gate.grant(self.slots);
                             // The grant. From here the accounts will be paid, by whoever comes first.
@@ -265,7 +278,7 @@ impl Core {
     }
 
     /// Whether the head's request is covered by everything, on accounts read after `gate`.
-    fn check(&self, slot: usize, gate: Gate, now: u64) -> Check {
+    fn check(&self, head: u64, slot: usize, gate: Gate, now: u64) -> Check {
         let mut due = 0;
         for ledger in self.ledgers() {
             let cost = self.queue.cost(slot, ledger).load(Relaxed);
@@ -277,6 +290,13 @@ impl Core {
                 return Check::Never;
             }
             let view = self.hot.accounts[ledger].view(&line, now);
+            // Nobody has decided about this head, so it cannot have passed here: a helper that slept while tags went
+            // round has just said so. Its grant would never be paid.
+            if Account::is_tagged(&view, head & TAG_MASK) && self.gate() == gate {
+                let before = head.wrapping_sub(1) & TAG_MASK;
+                let _ = self.hot.accounts[ledger].charge_at(&view, 0, Some(before));
+                return Check::Again;
+            }
             if !view.covers(cost, &line) || now < line.not_before {
                 due = due.max(view.earliest(&line, now, 0, cost));
             }

@@ -180,10 +180,13 @@ impl Core {
                     slot,
                     due,
                 } => {
-                    let mine = if first == ticket.number
-                        || first + 1 == ticket.number && !self.looks_by(slot, due)
-                    {
+                    // The second in line looks after a head that nobody looks after, when it is due or out of time.
+                    let ends = self.waiter(slot).deadline.load(Relaxed).saturating_add(1);
+                    let settled = due.min(ends);
+                    let mine = if first == ticket.number {
                         due
+                    } else if first + 1 == ticket.number && !self.looks_by(slot, settled) {
+                        settled
                     } else {
                         due.max(self.due_in_turn(ticket.slot, slot, now))
                     };
@@ -234,8 +237,8 @@ impl Core {
             }
             Phase::Never => match self.misfit(&ticket.amounts) {
                 Some(ledger) => Step::Never(self.never(ledger, &ticket.amounts)),
-                // Retuned once more in between.
-                None => return self.rejoin(ticket, phase),
+                // Retuned once more in between; but the queue has passed it, and its place cannot be given back.
+                None => Step::Never(self.never(0, &ticket.amounts)),
             },
             Phase::Lost => return self.rejoin(ticket, phase),
             _ => return None,

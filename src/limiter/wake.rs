@@ -6,7 +6,8 @@ use crate::sync::Arc;
 ///
 /// At most once per `Pending`; from any thread that touches the limiter, with no lock held. It may call the
 /// limiter, also to poll the very ticket: a wake that this brings about on the same thread is called after the
-/// present one has returned, not inside it. It should be quick: it runs in the middle of somebody's release.
+/// present one has returned, not inside it. It should be quick: it runs in the middle of somebody's release. A panic in it is reported as
+/// any panic is, and goes no further.
 pub trait Wake: Send + Sync {
     /// `token` is what [`Limiter::enqueue`](super::Limiter::enqueue) was given. Tolerate a late one: the ticket may be over.
     fn wake(&self, token: u64);
@@ -35,11 +36,18 @@ pub(super) fn call(wake: &Arc<dyn Wake>, token: u64) {
     if nested == Ok(true) {
         return;
     }
-    let _end = End::begin();
-    wake.wake(token);
+    let _ = PUT_OFF.try_with(|calls| *calls.borrow_mut() = Some(Calls::new()));
+    call_out(wake, token);
     while let Some((wake, token)) = next() {
-        wake.wake(token);
+        call_out(&wake, token);
     }
+    let _ = PUT_OFF.try_with(|calls| calls.borrow_mut().take());
+}
+
+/// A panic stops here: it belongs to somebody else than the caller, whose work for others is not done yet.
+#[cfg(not(any(loom, shuttle)))]
+fn call_out(wake: &Arc<dyn Wake>, token: u64) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wake.wake(token)));
 }
 
 #[cfg(not(any(loom, shuttle)))]
@@ -47,25 +55,6 @@ fn next() -> Option<(Arc<dyn Wake>, u64)> {
     PUT_OFF
         .try_with(|calls| calls.borrow_mut().as_mut()?.pop_front())
         .ok()?
-}
-
-/// Marks the outermost call, also when a callback panics.
-#[cfg(not(any(loom, shuttle)))]
-struct End;
-
-#[cfg(not(any(loom, shuttle)))]
-impl End {
-    fn begin() -> Self {
-        let _ = PUT_OFF.try_with(|calls| *calls.borrow_mut() = Some(Calls::new()));
-        Self
-    }
-}
-
-#[cfg(not(any(loom, shuttle)))]
-impl Drop for End {
-    fn drop(&mut self) {
-        let _ = PUT_OFF.try_with(|calls| calls.borrow_mut().take());
-    }
 }
 
 /// The checkers run all threads of a model on one thread of the system.

@@ -6,8 +6,8 @@
 //! that never comes back costs one slot and holds nobody up.
 //!
 //! ```text
-//! place      63              24 23         0
-//!           | lap: 40          | slot + 1   |      0 in the low part: free for the ticket of this lap
+//! place      63              21 20         0
+//!           | lap: 43          | slot + 1   |      0 in the low part: free for the ticket of this lap
 //!
 //! state      63               8 7          0
 //!           | ticket: 56       | phase: 8   |
@@ -167,12 +167,14 @@ pub(crate) struct Ring {
     tail: CachePadded<AtomicU64>,
 }
 
-const SLOT_BITS: u32 = 24;
+const SLOT_BITS: u32 = 21;
+/// With fewer places laps would come so fast that their counter could wrap around within a year.
+const LEAST_PLACES: usize = if cfg!(any(loom, shuttle)) { 1 } else { 1024 };
 
 impl Ring {
     pub(crate) fn new(max_waiters: usize) -> Self {
         Self {
-            places: zeroed(max_waiters.next_power_of_two()),
+            places: zeroed(max_waiters.next_power_of_two().max(LEAST_PLACES)),
             slots: (0..max_waiters).map(|_| Slot::new()).collect(),
             used: CachePadded::new(AtomicU64::new(0)),
             next_free: AtomicU64::new(0),
@@ -231,9 +233,16 @@ impl Ring {
 
     /// A slot for the caller alone, or nothing if all are in use.
     pub(crate) fn claim(&self) -> Option<usize> {
-        if self.used.fetch_add(1, AcqRel) >= self.slots.len() as u64 {
-            self.used.fetch_sub(1, AcqRel);
-            return None;
+        let mut used = self.used.load(Acquire);
+        loop {
+            // Not "add, and take back if it was too much": that would refuse a third one for nothing.
+            if used >= self.slots.len() as u64 {
+                return None;
+            }
+            match self.used.compare_exchange(used, used + 1, AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(seen) => used = seen,
+            }
         }
         let mut index = self.next_free.load(Relaxed) as usize;
         loop {
