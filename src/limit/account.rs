@@ -74,7 +74,7 @@ impl View {
 
 /// The balance at which `cost` is admitted.
 #[inline(always)]
-fn need(cost: u64, line: &Line) -> u64 {
+pub(crate) fn need(cost: u64, line: &Line) -> u64 {
     if line.admit_oversize {
         cost.min(line.burst)
     } else {

@@ -134,7 +134,12 @@ impl Line {
         Self::new(rate, scale, 10, false, 0, 1 << 49)
     }
 
-    pub(crate) fn paused(&self, not_before: u64) -> Self {
+    /// The same line with nothing admitted for `ticks` from `now`; for none, with no pause.
+    pub(crate) fn paused(&self, now: u64, ticks: u64) -> Self {
+        let not_before = match ticks {
+            0 => 0,
+            _ => now.saturating_add(ticks),
+        };
         Self {
             not_before,
             ..*self

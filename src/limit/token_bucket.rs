@@ -1,6 +1,6 @@
 //! The bare token bucket: one word, no queue.
 
-use super::account::{Account, check_amount, never_fits};
+use super::account::{Account, check_amount, need, never_fits};
 use super::line::{Line, Rate};
 use super::published::Published;
 use super::{Kind, Limit};
@@ -118,12 +118,7 @@ impl TokenBucket {
                 return Err(self.short(line, now, None));
             }
             if !view.covers(n, &line) || now < line.not_before {
-                let need = if line.admit_oversize {
-                    n.min(line.burst)
-                } else {
-                    n
-                };
-                let missing = (need as i64 - view.balance).max(0) as u64;
+                let missing = (need(n, &line) as i64 - view.balance).max(0) as u64;
                 return Err(self.short(line, now, Some(missing)));
             }
             if self.account.charge_at(&view, n, None).is_ok() {
@@ -188,13 +183,7 @@ impl TokenBucket {
     /// Admits nothing for `duration` from now; production goes on. Zero resumes.
     pub fn pause(&self, duration: Duration) {
         let ticks = self.scale.duration_to_ticks(duration);
-        self.change(|line, now| {
-            line.paused(if ticks == 0 {
-                0
-            } else {
-                now.saturating_add(ticks)
-            })
-        });
+        self.change(|line, now| line.paused(now, ticks));
     }
 
     fn change(&self, next: impl FnOnce(&Line, u64) -> Line) {

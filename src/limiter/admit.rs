@@ -4,7 +4,7 @@ use super::Core;
 use crate::error::Refused;
 use crate::limit::Amounts;
 use crate::limit::account::{View, never_fits};
-use crate::ring::gate::{GRANTS, Gate};
+use crate::ring::gate::Gate;
 use crate::sync::{AcqRel, Acquire, Relaxed};
 use std::time::Duration;
 
@@ -190,7 +190,6 @@ impl Core {
         if gate.grants() == 0 {
             self.counters.granted_rounds.fetch_add(1, Relaxed);
         }
-        const { assert!(GRANTS > 1) };
     }
 
     #[cold]

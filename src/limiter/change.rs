@@ -7,7 +7,6 @@
 use super::build::Entry;
 use super::{Core, Limiter};
 use crate::error::{ConfigError, OutOfRange};
-use crate::limit::account::Account;
 use crate::limit::line::Line;
 use crate::limit::{Bucket, InFlight};
 use crate::ring::gate::{EVENT, Gate};
@@ -51,11 +50,7 @@ impl Limiter {
     pub fn pause(&self, index: usize, duration: Duration) -> Result<(), ConfigError> {
         self.core.change_line(index, |core, _, line, now| {
             let ticks = core.scale.duration_to_ticks(duration);
-            Ok(line.paused(if ticks == 0 {
-                0
-            } else {
-                now.saturating_add(ticks)
-            }))
+            Ok(line.paused(now, ticks))
         })
     }
 
@@ -97,7 +92,8 @@ impl Limiter {
     /// Ends the limiter: everybody who waits is told so, and so is everybody who comes later. Permits that are held
     /// can still be settled. Any thread, any number of times.
     pub fn close(&self) {
-        self.core.close();
+        self.core.update_gate(Gate::closed);
+        self.core.wake_all();
     }
 }
 
@@ -123,21 +119,12 @@ impl Core {
         let mut changed = bucket;
         let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
         // A larger burst must not bring back what an idle bucket has forfeited.
-        self.account(ledger).clamp(&line, now);
+        self.hot.accounts[ledger].clamp(&line, now);
         self.lines[ledger].publish(next.to_words());
         limits[index] = Entry::Bucket(changed, ledger);
         drop(limits);
         self.kick(EVENT);
         Ok(())
-    }
-
-    fn account(&self, ledger: usize) -> &Account {
-        &self.hot.accounts[ledger]
-    }
-
-    fn close(&self) {
-        self.update_gate(Gate::closed);
-        self.wake_all();
     }
 
     /// The caller's index of an account.

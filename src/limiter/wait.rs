@@ -235,52 +235,52 @@ impl Core {
                 self.counters.timed_out.fetch_add(1, Relaxed);
                 Step::TimedOut
             }
-            Phase::Never => match self.misfit(&ticket.amounts) {
-                Some(ledger) => Step::Never(self.never(ledger, &ticket.amounts)),
-                // Retuned once more in between; but the queue has passed it, and its place cannot be given back.
-                None => Step::Never(self.never(0, &ticket.amounts)),
-            },
-            Phase::Lost => return self.rejoin(ticket, phase),
+            // Retuned once more, it may fit by now; but the queue has passed it, and its place cannot be given back.
+            Phase::Never => {
+                let ledger = self.misfit(&ticket.amounts).unwrap_or(0);
+                Step::Never(self.never(ledger, &ticket.amounts))
+            }
+            Phase::Lost => {
+                // Joins again, at the end, with the slot as it is.
+                waiter.shift(ticket.number, phase, Phase::Claimed);
+                ticket.number = self.join(ticket.slot);
+                return None;
+            }
             _ => return None,
         };
         ring.free(ticket.number, ticket.slot, phase);
         Some(step)
     }
 
-    /// Joins again, at the end, with the slot as it is.
-    fn rejoin(&self, ticket: &mut Ticket, phase: Phase) -> Option<Step> {
-        self.waiter(ticket.slot)
-            .shift(ticket.number, phase, Phase::Claimed);
-        ticket.number = self.join(ticket.slot);
-        None
-    }
-
     /// Tells the owner of `slot` that it can go on at `due`. Whoever plans to look by then is left asleep.
     pub(super) fn notify(&self, slot: usize, due: u64) {
-        let waiter = self.waiter(slot);
-        let before = waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel);
-        if before & Slot::ARMED != 0 && waiter.plan.load(Acquire) > due.saturating_add(self.slack) {
-            self.rouse(slot);
-        }
+        let late = due.saturating_add(self.slack);
+        self.notify_if(slot, |plan| plan > late);
     }
 
     /// On a clock driven by hand: wakes those whose plan has come, as their own timers would.
     pub(super) fn wake_due(&self) {
         let now = self.clock.now();
-        for (slot, waiter) in self.queue.ring.slots().iter().enumerate() {
-            let before = waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel);
-            if before & Slot::ARMED != 0 && waiter.plan.load(Acquire) <= now {
-                self.rouse(slot);
-            }
-        }
+        self.notify_all(|plan| plan <= now);
     }
 
     /// Wakes everybody, whatever they plan.
     pub(super) fn wake_all(&self) {
-        for (slot, waiter) in self.queue.ring.slots().iter().enumerate() {
-            if waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel) & Slot::ARMED != 0 {
-                self.rouse(slot);
-            }
+        self.notify_all(|_| true);
+    }
+
+    fn notify_all(&self, wanted: impl Fn(u64) -> bool + Copy) {
+        for slot in 0..self.queue.ring.slots().len() {
+            self.notify_if(slot, wanted);
+        }
+    }
+
+    /// Counts a notification, and wakes an owner that has armed itself for a plan that is `wanted`.
+    fn notify_if(&self, slot: usize, wanted: impl Fn(u64) -> bool) {
+        let waiter = self.waiter(slot);
+        let before = waiter.sleeper.word.fetch_add(Slot::COUNT, AcqRel);
+        if before & Slot::ARMED != 0 && wanted(waiter.plan.load(Acquire)) {
+            self.rouse(slot);
         }
     }
 
