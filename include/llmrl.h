@@ -381,7 +381,7 @@ llmrl_status llmrl_clock_new(uint64_t start_ns, struct llmrl_clock **out);
 /**
  * Moves the clock forward and wakes all whose time has come: threads in llmrl_acquire(),
  * and tickets by their callback, on this thread, before the function returns. The clock
- * stops at 2^63 - 1 nanoseconds, after 292 years.
+ * stops at 2^62 - 1 nanoseconds, after 146 years.
  *
  * Returns LLMRL_OK.
  */

@@ -174,8 +174,9 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// The last nanosecond that such a clock shows: 292 years.
-    pub const MAX_NS: u64 = u64::MAX >> 1;
+    /// The last nanosecond that such a clock shows: 146 years. In ticks it leaves the top bit free, so that production
+    /// from any origin, with the fraction it carries, fits its 128 bits.
+    pub const MAX_NS: u64 = u64::MAX >> 2;
 
     /// A clock that shows `start_ns` nanoseconds, or [`MAX_NS`](Self::MAX_NS) if that is less.
     pub fn new(start_ns: u64) -> Self {

@@ -204,7 +204,7 @@ fn a_century_of_uptime() {
         (1, 1, 1_000),
         (7, 9, 3),
     ] {
-        for start in [0, 10 * YEAR, 100 * YEAR] {
+        for start in [0, 10 * YEAR, 45 * YEAR] {
             let mut pair = Pair::new(spec(amount, period, burst), start);
             for _ in 0..300 {
                 assert!(

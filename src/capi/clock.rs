@@ -65,7 +65,7 @@ pub unsafe extern "C" fn llmrl_clock_new(
 
 /// Moves the clock forward and wakes all whose time has come: threads in llmrl_acquire(),
 /// and tickets by their callback, on this thread, before the function returns. The clock
-/// stops at 2^63 - 1 nanoseconds, after 292 years.
+/// stops at 2^62 - 1 nanoseconds, after 146 years.
 ///
 /// Returns LLMRL_OK.
 #[unsafe(no_mangle)]

@@ -101,16 +101,14 @@ impl Account {
         let produced = line.position(now);
         loop {
             // What was given back is read before what was charged: a refund that is counted must not be of a
-            // charge that is not. And again after it, for the epoch: a charge is preceded by the note of its
-            // epoch, so whoever sees the charge sees the note, and does not take a busy account for an idle one.
-            let given_back = self.returned.load(Acquire) >> TAG_BITS;
-            let word = self.charged.load(Acquire);
+            // charge that is not.
             let returned = self.returned.load(Acquire);
+            let word = self.charged.load(Acquire);
             if epochs_behind(returned, produced) > 0 {
-                self.enter_epoch(word, returned, produced, line.burst);
+                self.enter_epoch(word, produced, line.burst);
                 continue;
             }
-            let net = (word >> TAG_BITS).wrapping_sub(given_back);
+            let net = (word >> TAG_BITS).wrapping_sub(returned >> TAG_BITS);
             let balance = signed_position(produced.wrapping_sub(net));
             let burst = line.burst as i64;
             return View {
@@ -125,7 +123,13 @@ impl Account {
     /// being far behind. Whatever happens, the account must be read again.
     #[cold]
     #[inline(never)]
-    fn enter_epoch(&self, word: u64, returned: u64, produced: u64, burst: u64) {
+    fn enter_epoch(&self, word: u64, produced: u64, burst: u64) {
+        // Read again, after `word`: a charge is preceded by the note of its epoch, so whoever has seen the charge sees
+        // the note, and does not take a busy account for an idle one.
+        let returned = self.returned.load(Acquire);
+        if epochs_behind(returned, produced) <= 0 {
+            return;
+        }
         let full = produced
             .wrapping_sub(burst)
             .wrapping_add(returned >> TAG_BITS);
@@ -179,7 +183,9 @@ impl Account {
     /// Takes back a charge whose outcome was the word `charged`, as if it had never been made.
     ///
     /// What the bucket would have overflowed in the meantime, had the charge not been made, is not given
-    /// back: a full bucket stays at its burst, it does not jump above what a window allows.
+    /// back: a full bucket stays at its burst, it does not jump above what a window allows. Refunds of others that
+    /// came since count as if they had been there before, so a full bucket may lose up to `cost`: too little is
+    /// safe, and exact is not known.
     #[cold]
     #[inline(never)]
     pub(crate) fn undo(&self, line: &Line, now: u64, charged: u64, cost: u64) {

@@ -52,14 +52,23 @@ impl Cost {
         }
     }
 
-    /// What meters count, checked.
+    /// What meters count of a request, checked.
     #[inline(always)]
     pub(crate) fn amounts(&self) -> Result<Amounts, OutOfRange> {
+        match self.requests {
+            0 => Err(self.offence(1)),
+            _ => self.usage(),
+        }
+    }
+
+    /// What meters count, checked; it need not be of a request.
+    #[inline(always)]
+    pub(crate) fn usage(&self) -> Result<Amounts, OutOfRange> {
         let tokens = self.input.wrapping_add(self.output);
         let all =
             self.requests | self.input | self.output | self.cached | self.cache_write | tokens;
-        if all > Self::MAX || self.requests == 0 {
-            return Err(self.offence());
+        if all > Self::MAX {
+            return Err(self.offence(0));
         }
         Ok(Amounts {
             requests: self.requests,
@@ -69,9 +78,9 @@ impl Cost {
     }
 
     #[cold]
-    fn offence(&self) -> OutOfRange {
+    fn offence(&self, least_requests: u64) -> OutOfRange {
         let fields = [
-            ("requests", self.requests, 1),
+            ("requests", self.requests, least_requests),
             ("input", self.input, 0),
             ("output", self.output, 0),
             ("cached", self.cached, 0),

@@ -235,14 +235,8 @@ impl Core {
         if self.slots > 0 && self.gate().free() <= 0 {
             return None;
         }
-        // Whatever it needs itself, it comes after the head, which may wait for another limit.
-        let front = match self.gate().is_queued() {
-            true => self.advance(false).due(),
-            false => 0,
-        };
         let now = self.clock.now();
-        let at = self.due_at_the_end(amounts, now).max(front);
-        self.wait_until(at, now)
+        self.wait_until(self.due_at_the_end(amounts, now), now)
     }
 
     pub(super) fn wait_until(&self, at: u64, now: u64) -> Option<Duration> {

@@ -68,6 +68,8 @@ struct Hot {
 
 pub(crate) struct Core {
     hot: Hot,
+    /// Differs between the limiters of a process.
+    serial: u64,
     /// How many token buckets there are. Accounts, lines and meters are in the order in which they were given.
     ledgers: usize,
     lines: [Published<{ Line::WORDS }>; MAX_LIMITS],
@@ -198,7 +200,8 @@ impl Limiter {
         self.core.enqueue(cost.amounts()?, timeout, token)
     }
 
-    /// How a ticket stands. Any outcome but `Pending` ends it: polling it again says [`Progress::Spent`].
+    /// How a ticket stands. Any outcome but `Pending` ends it: polling it again says [`Progress::Spent`], and so does
+    /// another limiter's ticket.
     pub fn poll(&self, ticket: &mut Ticket) -> Progress<'_> {
         match self.advance_ticket(ticket) {
             Step::Held(grant) => Progress::Held(Permit::new(self, grant)),
@@ -214,7 +217,8 @@ impl Limiter {
         self.core.poll(ticket)
     }
 
-    /// Leaves the queue. If the ticket was granted in the meantime, everything is given back.
+    /// Leaves the queue. If the ticket was granted in the meantime, everything is given back. Another limiter's ticket
+    /// is left alone.
     pub fn cancel(&self, ticket: Ticket) {
         self.leave(ticket);
     }
@@ -223,12 +227,13 @@ impl Limiter {
         self.core.leave(&mut ticket);
     }
 
-    /// Counts usage that has not passed here: another process's, or what a report says. Buckets may go below zero.
+    /// Counts usage that has not passed here: another process's, or what a report says; also tokens without a request.
+    /// Buckets may go below zero.
     ///
     /// # Errors
     /// [`Refused::Cost`] if a count is out of range.
     pub fn charge(&self, cost: &Cost) -> Result<(), Refused> {
-        self.core.charge_all(&cost.amounts()?);
+        self.core.charge_all(&cost.usage()?);
         Ok(())
     }
 

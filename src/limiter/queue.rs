@@ -62,16 +62,6 @@ pub(super) enum Front {
     },
 }
 
-impl Front {
-    /// When the head is due.
-    pub(super) fn due(self) -> u64 {
-        match self {
-            Self::Empty => 0,
-            Self::Blocked { due, .. } => due,
-        }
-    }
-}
-
 /// How a look at the head's request ended.
 enum Check {
     Covered,
@@ -94,22 +84,21 @@ impl Core {
         if let Some(ledger) = self.misfit(&amounts) {
             return Err(self.never(ledger, &amounts));
         }
-        if self.gate().is_queued() {
-            // Those whose time is over stand in nobody's way.
-            self.advance(false);
-        }
         let now = self.clock.now();
         let deadline = timeout.map_or(u64::MAX, |timeout| {
             now.saturating_add(self.scale.duration_to_ticks(timeout))
         });
-        if self.due_at_the_end(&amounts, now) > deadline {
+        if timeout.is_some() && self.due_at_the_end(&amounts, now) > deadline {
             return Err(Refused::Deadline);
         }
         let queue = &self.queue;
-        let Some(slot) = queue.ring.claim() else {
-            return Err(Refused::Full);
-        };
-        let waiter = &queue.ring.slots()[slot];
+        let claimed = queue.ring.claim().or_else(|| {
+            // Those who have left have their slots until the queue has passed them.
+            self.advance(false);
+            queue.ring.claim()
+        });
+        let slot = claimed.ok_or(Refused::Full)?;
+        let waiter = self.waiter(slot);
         waiter.deadline.store(deadline, Relaxed);
         waiter.since.store(now, Relaxed);
         waiter.token.store(token, Relaxed);
@@ -120,7 +109,7 @@ impl Core {
             queue.cost(slot, ledger).store(cost, Relaxed);
         }
         let number = self.join(slot);
-        Ok(Ticket::new(number, slot, amounts))
+        Ok(Ticket::new(self.serial, number, slot, amounts))
     }
 
     /// Puts a filled slot at the end of the queue. Linearised at the exchange on its place.
@@ -204,7 +193,7 @@ impl Core {
                     continue;
                 }
             };
-            let waiter = &ring.slots()[slot];
+            let waiter = self.waiter(slot);
             let phase = waiter.state().of(head);
             if gate.is_closed() && matches!(phase, Some(Phase::Waiting | Phase::Granting)) {
                 return Front::Blocked {
@@ -321,7 +310,7 @@ impl Core {
         for ledger in self.ledgers() {
             self.pass(ledger, slot, head, granted);
         }
-        let waiter = &ring.slots()[slot];
+        let waiter = self.waiter(slot);
         loop {
             let done = match waiter.state().of(head) {
                 // Only a wrap-around of the gate can pass a ticket that is still waiting; see gate.rs. It gets
@@ -351,7 +340,7 @@ impl Core {
     }
 
     fn conclude(&self, head: u64, slot: usize, from: Phase, outcome: Phase) -> bool {
-        let done = self.queue.ring.slots()[slot].shift(head, from, outcome);
+        let done = self.waiter(slot).shift(head, from, outcome);
         if done {
             self.notify(slot, self.clock.now());
         }
@@ -388,7 +377,7 @@ impl Core {
     /// Leaves the queue; says whether the ticket had been granted, so that everything must be given back.
     pub(super) fn withdraw(&self, ticket: u64, slot: usize) -> bool {
         let ring = &self.queue.ring;
-        let waiter = &ring.slots()[slot];
+        let waiter = self.waiter(slot);
         loop {
             // Before the state: if the ticket is undecided here, an exchange on this value decides it.
             let gate = self.gate();
@@ -425,6 +414,10 @@ impl Core {
         }
     }
 
+    pub(super) fn waiter(&self, slot: usize) -> &Slot {
+        &self.queue.ring.slots()[slot]
+    }
+
     fn costs(&self, slot: usize) -> [u64; super::MAX_LIMITS] {
         std::array::from_fn(|ledger| match ledger < self.ledgers {
             true => self.queue.cost(slot, ledger).load(Relaxed),
@@ -438,17 +431,30 @@ impl Core {
         }
     }
 
-    /// When a request would be due that came after everybody in the queue, as far as time alone decides.
+    /// When a request would be due that came after everybody in the queue, as far as time alone decides: whether slots
+    /// come back is not asked.
     pub(super) fn due_at_the_end(&self, amounts: &Amounts, now: u64) -> u64 {
-        let front = match self.gate().is_queued() {
-            true => self.front_slot(),
-            false => None,
-        };
-        self.due_after(now, front, |ledger| {
-            let joined = self.queue.joined[ledger].load(Relaxed);
-            let left = self.queue.left[ledger].load(Relaxed);
-            (joined.wrapping_sub(left), self.amount(ledger, amounts))
-        })
+        loop {
+            // Whatever the request needs itself, it comes after the head, which may wait for another limit, or go
+            // when its own time is over.
+            let (head, slot, settled) = match self.advance(false) {
+                Front::Empty => (None, None, 0),
+                Front::Blocked { ticket, slot, due } => {
+                    let ends = self.waiter(slot).deadline.load(Relaxed).saturating_add(1);
+                    let due = if due == u64::MAX { 0 } else { due };
+                    (Some(ticket), Some(slot), due.min(ends))
+                }
+            };
+            let due = self.due_after(now, slot, |ledger| {
+                let joined = self.queue.joined[ledger].load(Relaxed);
+                let left = self.queue.left[ledger].load(Relaxed);
+                (joined.wrapping_sub(left), self.amount(ledger, amounts))
+            });
+            // Whoever was granted meanwhile may have been counted twice, in the queue and in the accounts.
+            if head.is_none_or(|head| self.gate().head_is(head)) {
+                return due.max(settled);
+            }
+        }
     }
 
     /// When the ticket in `slot` would be due, as far as time alone decides.
@@ -480,12 +486,5 @@ impl Core {
             let view = self.hot.accounts[ledger].view(&line, now);
             due.max(view.earliest(&line, now, ahead, cost))
         })
-    }
-
-    fn front_slot(&self) -> Option<usize> {
-        match self.queue.ring.place(self.queue.ring.head()) {
-            Place::Taken(slot) => Some(slot),
-            _ => None,
-        }
     }
 }

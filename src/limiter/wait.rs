@@ -18,20 +18,27 @@ use std::time::Duration;
 #[derive(Debug)]
 #[must_use = "a ticket that is neither polled nor cancelled costs what it asked for"]
 pub struct Ticket {
+    /// The limiter's: a ticket says nothing to another one.
+    limiter: u64,
     number: u64,
-    slot: usize,
     amounts: Amounts,
+    slot: u32,
     spent: bool,
 }
 
 impl Ticket {
-    pub(super) fn new(number: u64, slot: usize, amounts: Amounts) -> Self {
+    pub(super) fn new(limiter: u64, number: u64, slot: usize, amounts: Amounts) -> Self {
         Self {
+            limiter,
             number,
-            slot,
             amounts,
+            slot: slot as u32,
             spent: false,
         }
+    }
+
+    fn slot(&self) -> usize {
+        self.slot as usize
     }
 }
 
@@ -47,7 +54,7 @@ pub enum Progress<'a> {
     },
     /// It is over: [`Refused::Deadline`], [`Refused::Closed`], or [`Refused::Never`] after a retune.
     Ended(Refused),
-    /// It was over before this poll.
+    /// It was over before this poll, or belongs to another limiter.
     Spent,
 }
 
@@ -81,7 +88,7 @@ impl Core {
             self.counters.refused.fetch_add(1, Relaxed);
         })?;
         loop {
-            let seen = self.heard(ticket.slot);
+            let seen = self.heard(ticket.slot());
             let plan = match self.turn(&mut ticket) {
                 Turn::Over(Step::Held(grant)) => return Ok(grant),
                 Turn::Over(Step::TimedOut) => return Err(Refused::Deadline),
@@ -89,8 +96,8 @@ impl Core {
                 Turn::Over(_) => return Err(Refused::Closed),
                 Turn::Until(plan) => plan,
             };
-            if self.arm(ticket.slot, seen, plan) {
-                let waiter = self.waiter(ticket.slot);
+            if self.arm(ticket.slot(), seen, plan) {
+                let waiter = self.waiter(ticket.slot());
                 let now = self.clock.now();
                 if plan > now {
                     let armed = seen | Slot::ARMED;
@@ -103,20 +110,20 @@ impl Core {
 
     /// One look at a ticket, for an event loop. After `Pending` the owner is armed.
     pub(super) fn poll(&self, ticket: &mut Ticket) -> Step {
-        if ticket.spent {
+        if ticket.spent || ticket.limiter != self.serial {
             return Step::Spent;
         }
         loop {
-            let word = &self.waiter(ticket.slot).sleeper.word;
+            let word = &self.waiter(ticket.slot()).sleeper.word;
             word.fetch_and(!Slot::ARMED, AcqRel);
-            let seen = self.heard(ticket.slot);
+            let seen = self.heard(ticket.slot());
             match self.turn(ticket) {
                 Turn::Over(step) => {
                     ticket.spent = true;
                     return step;
                 }
                 Turn::Until(plan) => {
-                    if self.arm(ticket.slot, seen, plan) {
+                    if self.arm(ticket.slot(), seen, plan) {
                         let wait = self.wait_until(plan, self.clock.now());
                         return Step::Pending { wait };
                     }
@@ -126,18 +133,14 @@ impl Core {
     }
 
     pub(super) fn leave(&self, ticket: &mut Ticket) {
-        if !ticket.spent {
+        if !ticket.spent && ticket.limiter == self.serial {
             ticket.spent = true;
             self.counters.cancelled.fetch_add(1, Relaxed);
-            if self.withdraw(ticket.number, ticket.slot) {
+            if self.withdraw(ticket.number, ticket.slot()) {
                 let mut grant = Grant::new(ticket.amounts);
                 self.settle(&mut grant, Amounts::default(), self.slots);
             }
         }
-    }
-
-    fn waiter(&self, slot: usize) -> &Slot {
-        &self.queue.ring.slots()[slot]
     }
 
     /// The notifications so far.
@@ -166,7 +169,7 @@ impl Core {
             if let Some(step) = self.outcome(ticket) {
                 return Turn::Over(step);
             }
-            let waiter = self.waiter(ticket.slot);
+            let waiter = self.waiter(ticket.slot());
             let (now, deadline) = (self.clock.now(), waiter.deadline.load(Relaxed));
             let closed = self.gate().is_closed();
             if closed || now > deadline {
@@ -188,7 +191,7 @@ impl Core {
                     } else if first + 1 == ticket.number && !self.looks_by(slot, settled) {
                         settled
                     } else {
-                        due.max(self.due_in_turn(ticket.slot, slot, now))
+                        due.max(self.due_in_turn(ticket.slot(), slot, now))
                     };
                     return Turn::Until(mine.min(deadline.saturating_add(1)));
                 }
@@ -206,8 +209,8 @@ impl Core {
     }
 
     fn give_up(&self, ticket: &mut Ticket, closed: bool) -> Step {
-        let since = self.waiter(ticket.slot).since.load(Relaxed);
-        if self.withdraw(ticket.number, ticket.slot) {
+        let since = self.waiter(ticket.slot()).since.load(Relaxed);
+        if self.withdraw(ticket.number, ticket.slot()) {
             self.held(ticket, since)
         } else if closed {
             Step::Closed
@@ -227,7 +230,7 @@ impl Core {
     /// The outcome, if there is one; picking it up frees the slot.
     fn outcome(&self, ticket: &mut Ticket) -> Option<Step> {
         let ring = &self.queue.ring;
-        let waiter = self.waiter(ticket.slot);
+        let waiter = self.waiter(ticket.slot());
         let phase = waiter.state().of(ticket.number)?;
         let step = match phase {
             Phase::Granted => self.held(ticket, waiter.since.load(Relaxed)),
@@ -243,12 +246,12 @@ impl Core {
             Phase::Lost => {
                 // Joins again, at the end, with the slot as it is.
                 waiter.shift(ticket.number, phase, Phase::Claimed);
-                ticket.number = self.join(ticket.slot);
+                ticket.number = self.join(ticket.slot());
                 return None;
             }
             _ => return None,
         };
-        ring.free(ticket.number, ticket.slot, phase);
+        ring.free(ticket.number, ticket.slot(), phase);
         Some(step)
     }
 

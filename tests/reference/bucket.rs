@@ -9,8 +9,8 @@ use num_traits::{One, ToPrimitive, Zero};
 /// The deepest debt that charges can make.
 pub const MAX_DEBT: i64 = 1 << 47;
 
-/// Where the clock driven by hand stops. What is due later is not due at all.
-pub const END_NS: u64 = ManualClock::MAX_NS;
+/// The end of time, twice as far as the clock driven by hand goes. What is due later is not due at all.
+pub const END_NS: u64 = 2 * ManualClock::MAX_NS + 1;
 
 /// Ten years of 366 days.
 pub const MAX_PERIOD_NS: u64 = 3660 * 86_400_000_000_000;

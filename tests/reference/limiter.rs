@@ -180,7 +180,7 @@ impl Model {
     }
 
     fn try_acquire(&mut self, name: Name, cost: &Cost) -> Answer {
-        if !in_range(cost) {
+        if !is_request(cost) {
             return Answer::Cost;
         }
         if self.closed {
@@ -208,7 +208,7 @@ impl Model {
     }
 
     fn enqueue(&mut self, name: Name, cost: &Cost, timeout_ns: Option<u64>) -> Answer {
-        if !in_range(cost) {
+        if !is_request(cost) {
             return Answer::Cost;
         }
         if self.closed {
@@ -224,6 +224,7 @@ impl Model {
         let deadline = timeout_ns.map(|timeout| self.now.saturating_add(timeout));
         let ahead: Vec<Cost> = moved.waiting().map(|ticket| ticket.cost).collect();
         let due = moved.rules.due_after(cost, &ahead, self.now);
+        let due = due.map(|due| due.max(moved.head_settled()));
         if deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline)) {
             return Answer::Deadline;
         }
@@ -234,6 +235,23 @@ impl Model {
         self.tickets.insert(name, Ticket { cost, state });
         self.queue.push_back(name);
         self.poll(name)
+    }
+
+    /// The instant before which nobody comes after the head, if nothing comes back: it is due, or its time is over.
+    fn head_settled(&self) -> u64 {
+        let Some(head) = self.waiting().next() else {
+            return 0;
+        };
+        let due = match self.rules.check(&head.cost, self.now) {
+            Check::At(due) => due.unwrap_or(0),
+            _ => 0,
+        };
+        match head.state {
+            State::Waiting {
+                deadline: Some(deadline),
+            } => due.min(deadline + 1),
+            _ => due,
+        }
     }
 
     fn waiting(&self) -> impl Iterator<Item = &Ticket> {
@@ -316,7 +334,7 @@ impl Model {
             return Answer::Stale;
         };
         let (reserved, actual) = (*cost, *actual.unwrap_or(cost));
-        if !in_range(&actual) {
+        if !is_request(&actual) {
             return Answer::Cost;
         }
         let mut told = self.rules.replace(&reserved, &actual, self.now);
@@ -380,5 +398,10 @@ fn in_range(cost: &Cost) -> bool {
     } = *cost;
     let tokens = input.saturating_add(output);
     let highest = [requests, tokens, cached, cache_write].into_iter().max();
-    requests > 0 && highest <= Some(Cost::MAX)
+    highest <= Some(Cost::MAX)
+}
+
+/// A cost that can be asked for, or settled.
+fn is_request(cost: &Cost) -> bool {
+    cost.requests > 0 && in_range(cost)
 }
