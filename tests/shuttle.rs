@@ -40,12 +40,15 @@ models! {
     nobody_passes_2 => nobody_passes(2);
     nobody_passes_empty_2 => nobody_passes_while_the_queue_empties(2);
     event_loop => event_loop_is_called(2);
-    gate_of_another_lap_16 => gate_of_another_lap(16);
-    gate_of_another_lap_64 => gate_of_another_lap(64);
+    gate_of_another_lap_16 => tickets_go_round(16);
+    gate_of_another_lap_64 => tickets_go_round(64);
+    tag_of_another_lap_16 => tickets_go_round(17);
+    tag_of_another_lap_64 => tickets_go_round(65);
     empty_of_another_round_16 => empty_of_another_round(16);
     empty_of_another_round_128 => empty_of_another_round(128);
     cancel_against_grant_2 => cancel_against_grant(2);
     head_leaves_2 => head_leaves(2);
+    only_slot_comes_free_0 => the_only_slot_comes_free();
     head_leaves_as_it_is_granted_2 => head_leaves_as_it_is_granted(2);
     taker_stalls_3 => taker_stalls_across_a_grant(3);
     two_takers_and_a_waiter_2 => two_takers_and_a_waiter(2);

@@ -284,16 +284,16 @@ mod tests {
         loom::model(|| {
             let line = Line::default_for_tests();
             let account = Arc::new(Account::new(1 << 49, 1));
-            let taker = {
+            // The one who looks is the second thread. It runs last, and may read the words as they were at any time;
+            // whereas loom does not run an exchange before another thread's load if its own thread has loaded too.
+            let looker = {
                 let account = account.clone();
-                loom::thread::spawn(move || {
-                    let view = account.view(&line, 0);
-                    account.charge_at(&view, 1, None).unwrap();
-                    account.refund(1);
-                })
+                loom::thread::spawn(move || assert!(account.view(&line, 0).balance <= 1))
             };
-            assert!(account.view(&line, 0).balance <= 1);
-            taker.join().unwrap();
+            let view = account.view(&line, 0);
+            account.charge_at(&view, 1, None).unwrap();
+            account.refund(1);
+            looker.join().unwrap();
             assert_eq!(account.view(&line, 0).balance, 1);
         });
     }

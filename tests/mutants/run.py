@@ -81,12 +81,13 @@ def killer_of(mutant: dict[str, object]) -> str | None:
 
 @contextmanager
 def narrow() -> Iterator[None]:
-    """Counters of 4 bits in the gate, so that a wrap-around within one stall is likely."""
-    gate = WORK / "src/ring/gate.rs"
-    wide = gate.read_text()
-    gate.write_text(re.sub(r"const (HEAD|EVENT)_BITS: u32 = \d+;", r"const \1_BITS: u32 = 4;", wide))
+    """Counters of 4 bits in the gate and in the accounts, so that a wrap-around within one stall is likely."""
+    wide = {path: path.read_text() for path in (WORK / "src/ring/gate.rs", WORK / "src/limit/account.rs")}
+    for path, text in wide.items():
+        path.write_text(re.sub(r"const (HEAD|EVENT|TAG)_BITS: u32 = \d+;", r"const \1_BITS: u32 = 4;", text))
     yield
-    gate.write_text(wide)
+    for path, text in wide.items():
+        path.write_text(text)
 
 
 def main() -> int:
