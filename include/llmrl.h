@@ -260,6 +260,38 @@ const char *llmrl_strerror(llmrl_status status);
  */
 #define LLMRL_IN_FLIGHT 2
 
+/**
+ * llmrl_limit.kind: a leaky bucket. amount per period at even distances: the first
+ * request goes at once, the next when the cost of that has been produced.
+ */
+#define LLMRL_PACING 3
+
+/**
+ * llmrl_limit.kind: amount in each period, all of which comes back at its end. The
+ * first one begins when the limiter is made, or ends as resets_in_ns says.
+ */
+#define LLMRL_FIXED_WINDOW 4
+
+/**
+ * llmrl_limit.kind: amount in a period, estimated from two counters: this period's use,
+ * and the last one's in proportion to what of it is less than a period ago. In the
+ * worst window nearly twice amount is admitted.
+ */
+#define LLMRL_SLIDING_WINDOW_COUNTER 5
+
+/**
+ * llmrl_limit.kind: never more than amount in any period, counted in resolution parts.
+ * Steady use reaches k / (k + 1) of amount with k parts.
+ */
+#define LLMRL_SLIDING_WINDOW 6
+
+/**
+ * llmrl_limit.kind: never more than amount in any period, with a time stamp to the
+ * nanosecond for each admission. When there are more than resolution, the two oldest
+ * count as one.
+ */
+#define LLMRL_SLIDING_WINDOW_LOG 7
+
 /** llmrl_limit.meter: requests. */
 #define LLMRL_REQUESTS 1
 
@@ -273,6 +305,12 @@ const char *llmrl_strerror(llmrl_status status);
 #define LLMRL_OUTPUT_TOKENS 4
 
 /**
+ * llmrl_limit.meter: tokens, each class with a weight of its own; a request's sum is
+ * rounded up.
+ */
+#define LLMRL_WEIGHTED_TOKENS 5
+
+/**
  * llmrl_limit.flags: a request that costs more than burst is admitted when the bucket
  * is full, and leaves it in debt, which is paid before the next one is admitted.
  * Without this flag it is refused with LLMRL_ERR_NEVER.
@@ -280,8 +318,8 @@ const char *llmrl_strerror(llmrl_status status);
 #define LLMRL_OVERSIZE_WHEN_FULL 1
 
 /**
- * llmrl_limit.flags: the bucket starts empty instead of full, for limits of which
- * others may have used something.
+ * llmrl_limit.flags: the bucket starts empty instead of full, the window full instead
+ * of empty, for limits of which others may have used something.
  */
 #define LLMRL_START_EMPTY 2
 
@@ -295,31 +333,46 @@ const char *llmrl_strerror(llmrl_status status);
  *     };
  */
 typedef struct llmrl_limit {
-    /** LLMRL_TOKEN_BUCKET or LLMRL_IN_FLIGHT. */
+    /** LLMRL_TOKEN_BUCKET to LLMRL_SLIDING_WINDOW_LOG. */
     uint32_t kind;
-    /**
-     * What a token bucket counts, LLMRL_REQUESTS to LLMRL_OUTPUT_TOKENS; 0 for in
-     * flight.
-     */
+    /** What it counts, LLMRL_REQUESTS to LLMRL_WEIGHTED_TOKENS; 0 for in flight. */
     uint32_t meter;
-    /**
-     * Token bucket: what a period produces, 1 to 2^40 - 1. In flight: the permits, 1
-     * to 524287.
-     */
+    /** How much in a period, 1 to 2^40 - 1. In flight: the permits, 1 to 524287. */
     uint64_t amount;
     /**
-     * Up to 3660 days, and not so short that more than 10^9 a second are produced. 0
-     * is one minute, 60000000000. In flight: 0.
+     * Up to 3660 days; for a bucket or pacing not so short that more than 10^9 a second
+     * are produced. 0 is one minute, 60000000000. In flight: 0.
      */
     uint64_t period_ns;
-    /** What an idle bucket holds, 1 to 2^40 - 1. 0 is as much as amount. In flight: 0. */
+    /**
+     * Token bucket: what an idle one holds, 1 to 2^40 - 1; 0 is as much as amount. All
+     * others: 0.
+     */
     uint64_t burst;
     /** LLMRL_OVERSIZE_WHEN_FULL, LLMRL_START_EMPTY, both or none. In flight: 0. */
     uint32_t flags;
-    /** Zero. */
-    uint32_t reserved0;
-    /** Zero. */
-    uint64_t reserved[3];
+    /**
+     * Sliding window: its parts, 1 to 1000; 0 is 60. Log: the time stamps it holds, 16
+     * bytes each, 1 to 65536; 0 is as many as amount. All others: 0.
+     */
+    uint32_t resolution;
+    /**
+     * Fixed window: the present one ends so long from now, at most a period; 0 is a
+     * whole period. All others: 0.
+     */
+    uint64_t resets_in_ns;
+    /**
+     * What an input token counts that is neither read from nor written to a cache, in
+     * thousandths, 0 to 100000. This and the next three are for LLMRL_WEIGHTED_TOKENS,
+     * where not all may be 0; all others: 0.
+     */
+    uint32_t input_weight;
+    /** The same for an output token. */
+    uint32_t output_weight;
+    /** For an input token that the provider takes from its cache. */
+    uint32_t cached_weight;
+    /** For an input token that the provider puts into its cache. */
+    uint32_t cache_write_weight;
 } llmrl_limit;
 
 /**
@@ -327,20 +380,20 @@ typedef struct llmrl_limit {
  * output_tokens as well.
  */
 typedef struct llmrl_cost {
-    /** Usually 1, and at least that. */
+    /** Usually 1, and at least that, but for llmrl_limiter_charge(). */
     uint64_t requests;
     /** Tokens of the prompt. */
     uint64_t input_tokens;
     /** Tokens of the answer; beforehand, an estimate. */
     uint64_t output_tokens;
     /**
-     * Input tokens that the provider takes from its cache. Part of input_tokens; no
-     * meter of this version counts them.
+     * Input tokens that the provider takes from its cache. Part of input_tokens; only
+     * LLMRL_WEIGHTED_TOKENS looks at them.
      */
     uint64_t cached_tokens;
     /**
-     * Input tokens that the provider puts into its cache. Part of input_tokens; no
-     * meter of this version counts them.
+     * Input tokens that the provider puts into its cache. Part of input_tokens; only
+     * LLMRL_WEIGHTED_TOKENS looks at them.
      */
     uint64_t cache_write_tokens;
     /** Zero. */
@@ -573,8 +626,9 @@ void llmrl_limiter_free(struct llmrl_limiter *l);
 /**
  * Changes the limit of that index, from now on. A token bucket gets another rate and
  * burst, with the ranges and defaults of llmrl_limit; what is in it stays, as far as
- * the new burst allows, and so does the part of a token that was under way. An
- * in-flight limit gets another number of permits (period_ns and burst are 0); below
+ * the new burst allows, and so does the part of a token that was under way. What has
+ * windows gets another amount and period; what was used stays used, and the part of the
+ * window that is over stays that part. An in-flight limit gets another number of permits (period_ns and burst are 0); below
  * what is held, it takes nothing away and admits nothing until enough has been
  * released. Who waits is re-timed.
  *
@@ -587,15 +641,27 @@ llmrl_status llmrl_limiter_retune(const struct llmrl_limiter *l,
                                   uint64_t burst);
 
 /**
- * Admits nothing that needs the token bucket of that index, for duration_ns from now,
- * whatever an earlier pause said; 0 resumes. The bucket fills meanwhile. This is for a
- * provider's "retry after".
+ * Admits nothing that needs the limit of that index, for duration_ns from now, whatever
+ * an earlier pause said; 0 resumes. A bucket fills meanwhile, and windows go on. This is
+ * for a provider's "retry after".
  *
  * Returns LLMRL_OK, or LLMRL_ERR_INDEX: no such limit, or it is in flight.
  */
 llmrl_status llmrl_limiter_pause(const struct llmrl_limiter *l,
                                  uint32_t index,
                                  uint64_t duration_ns);
+
+/**
+ * The fixed window of that index ends resets_in_ns from now, 1 to a period, whatever
+ * was known before; what it has used stays used until then. This is for a provider that
+ * says when its window resets.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_INDEX: no such limit, or not a fixed window;
+ * LLMRL_ERR_RANGE.
+ */
+llmrl_status llmrl_limiter_align(const struct llmrl_limiter *l,
+                                 uint32_t index,
+                                 uint64_t resets_in_ns);
 
 /**
  * Counts use that did not pass here: what another program used, or what a report says.

@@ -141,6 +141,34 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// How long until the present `period` of the calendar is over, by the wall clock now: periods follow each other from
+/// midnight of 1 January 1970 on, at `utc_offset` seconds east of Greenwich. For limits that a provider resets by its own
+/// clock, at midnight in California say (`-8 * 3600` in winter). The wall clock is read here and nowhere else.
+///
+/// ```
+/// use llmrl::{Limit, Meter, until_reset};
+/// use std::time::Duration;
+///
+/// let day = Duration::from_secs(86_400);
+/// let resets_in = until_reset(day, -8 * 3600);
+/// Limit::fixed_window(Meter::Requests, 1_500).per(day).resets_in(resets_in);
+/// assert!(resets_in <= day);
+/// ```
+pub fn until_reset(period: Duration, utc_offset: i32) -> Duration {
+    let since_1970 = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let (period_ns, offset_ns) = (
+        period.as_nanos().max(1),
+        i128::from(utc_offset) * 1_000_000_000,
+    );
+    let local = since_1970.as_nanos() as i128 + offset_ns;
+    let over = local.rem_euclid(period_ns as i128);
+    period.saturating_sub(Duration::from_nanos(
+        u64::try_from(over).unwrap_or(u64::MAX),
+    ))
+}
+
 /// Somebody whose sleepers must look at the time again.
 pub(crate) trait Alarm: Send + Sync {
     fn ring(&self);

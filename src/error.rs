@@ -33,6 +33,18 @@ impl OutOfRange {
     }
 }
 
+impl OutOfRange {
+    /// There are `value` things of a kind where there must be `needed`.
+    pub(crate) fn count(field: &'static str, value: u64, needed: u64) -> Self {
+        Self {
+            field,
+            value,
+            min: needed,
+            max: needed,
+        }
+    }
+}
+
 impl fmt::Display for OutOfRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -38,9 +38,9 @@ mod park;
 mod ring;
 mod sync;
 
-pub use clock::{Clock, ManualClock};
+pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
-pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket};
+pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};
 pub use limiter::{
     Builder, LimitState, Limiter, MAX_LIMITS, Permit, Progress, Stats, Ticket, Wake,
 };

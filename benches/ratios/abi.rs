@@ -13,8 +13,9 @@ pub struct Limit {
     pub period_ns: u64,
     pub burst: u64,
     pub flags: u32,
-    pub reserved0: u32,
-    pub reserved: [u64; 3],
+    pub resolution: u32,
+    pub resets_in_ns: u64,
+    pub weights: [u32; 4],
 }
 
 #[repr(C)]

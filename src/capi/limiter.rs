@@ -5,7 +5,10 @@
 //! limiter is made.
 
 use super::clock::llmrl_clock;
-use super::limit::{LLMRL_IN_FLIGHT, LLMRL_TOKEN_BUCKET, llmrl_cost, llmrl_limit, read_cost};
+use super::limit::{
+    LLMRL_FIXED_WINDOW, LLMRL_IN_FLIGHT, LLMRL_PACING, kind_of, llmrl_cost, llmrl_limit, meter_of,
+    read_cost,
+};
 use super::status::*;
 use super::table::Table;
 use super::{
@@ -13,7 +16,7 @@ use super::{
     serial, wait_ns, with_limiter,
 };
 use crate::clock::Clock;
-use crate::limit::{Kind, Meter};
+use crate::limit::Kind;
 use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Ticket, Wake};
 use crate::sync::Arc;
 use std::ffi::{c_char, c_void};
@@ -343,8 +346,9 @@ pub unsafe extern "C" fn llmrl_limiter_free(l: *mut llmrl_limiter) {
 
 /// Changes the limit of that index, from now on. A token bucket gets another rate and
 /// burst, with the ranges and defaults of llmrl_limit; what is in it stays, as far as
-/// the new burst allows, and so does the part of a token that was under way. An
-/// in-flight limit gets another number of permits (period_ns and burst are 0); below
+/// the new burst allows, and so does the part of a token that was under way. What has
+/// windows gets another amount and period; what was used stays used, and the part of the
+/// window that is over stays that part. An in-flight limit gets another number of permits (period_ns and burst are 0); below
 /// what is held, it takes nothing away and admits nothing until enough has been
 /// released. Who waits is re-timed.
 ///
@@ -360,8 +364,12 @@ pub unsafe extern "C" fn llmrl_limiter_retune(
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with_limiter(l, |l| {
-            let changed = if l.is_bucket(index)? {
-                let burst = if burst == 0 { amount } else { burst };
+            let kind = l.state(index)?.kind;
+            let changed = if kind != LLMRL_IN_FLIGHT {
+                let burst = match burst {
+                    0 if kind != LLMRL_PACING => amount,
+                    burst => burst,
+                };
                 l.limiter
                     .retune(index as usize, amount, period(period_ns), burst)
             } else if period_ns != 0 || burst != 0 {
@@ -375,9 +383,9 @@ pub unsafe extern "C" fn llmrl_limiter_retune(
     }
 }
 
-/// Admits nothing that needs the token bucket of that index, for duration_ns from now,
-/// whatever an earlier pause said; 0 resumes. The bucket fills meanwhile. This is for a
-/// provider's "retry after".
+/// Admits nothing that needs the limit of that index, for duration_ns from now, whatever
+/// an earlier pause said; 0 resumes. A bucket fills meanwhile, and windows go on. This is
+/// for a provider's "retry after".
 ///
 /// Returns LLMRL_OK, or LLMRL_ERR_INDEX: no such limit, or it is in flight.
 #[unsafe(no_mangle)]
@@ -392,6 +400,32 @@ pub unsafe extern "C" fn llmrl_limiter_pause(
             l.limiter
                 .pause(index as usize, Duration::from_nanos(duration_ns))
                 .map_err(|_| LLMRL_ERR_INDEX)?;
+            Ok(LLMRL_OK)
+        })
+    }
+}
+
+/// The fixed window of that index ends resets_in_ns from now, 1 to a period, whatever
+/// was known before; what it has used stays used until then. This is for a provider that
+/// says when its window resets.
+///
+/// Returns LLMRL_OK; LLMRL_ERR_INDEX: no such limit, or not a fixed window;
+/// LLMRL_ERR_RANGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_align(
+    l: *const llmrl_limiter,
+    index: u32,
+    resets_in_ns: u64,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            if l.state(index)?.kind != LLMRL_FIXED_WINDOW {
+                return Err(LLMRL_ERR_INDEX);
+            }
+            l.limiter
+                .align(index as usize, Duration::from_nanos(resets_in_ns))
+                .map_err(|_| LLMRL_ERR_RANGE)?;
             Ok(LLMRL_OK)
         })
     }
@@ -462,26 +496,17 @@ pub unsafe extern "C" fn llmrl_limiter_limit_state(
 }
 
 impl llmrl_limiter {
-    fn is_bucket(&self, index: u32) -> Result<bool, llmrl_status> {
-        Ok(self.state(index)?.kind == LLMRL_TOKEN_BUCKET)
-    }
-
     fn state(&self, index: u32) -> Result<llmrl_limit_state, llmrl_status> {
         let state = self.limiter.limit_state(index as usize);
         let state = state.map_err(|_| LLMRL_ERR_INDEX)?;
         let (available, paused_ns) = (state.available, wait_ns(Some(state.paused)));
         Ok(match state.limit.0 {
-            Kind::TokenBucket(bucket) => llmrl_limit_state {
-                kind: LLMRL_TOKEN_BUCKET,
-                meter: match bucket.meter {
-                    Meter::Requests => super::limit::LLMRL_REQUESTS,
-                    Meter::Tokens => super::limit::LLMRL_TOKENS,
-                    Meter::Input => super::limit::LLMRL_INPUT_TOKENS,
-                    Meter::Output => super::limit::LLMRL_OUTPUT_TOKENS,
-                },
-                amount: bucket.amount,
-                period_ns: bucket.period_ns,
-                burst: bucket.burst.unwrap_or(bucket.amount),
+            Kind::Quota(quota) => llmrl_limit_state {
+                kind: kind_of(quota.shape),
+                meter: meter_of(quota.meter),
+                amount: quota.amount,
+                period_ns: quota.period_ns,
+                burst: quota.holds(),
                 available,
                 paused_ns,
             },

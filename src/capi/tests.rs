@@ -14,8 +14,12 @@ const REQUESTS: llmrl_limit = llmrl_limit {
     period_ns: 0,
     burst: 0,
     flags: 0,
-    reserved0: 0,
-    reserved: [0; 3],
+    resolution: 0,
+    resets_in_ns: 0,
+    input_weight: 0,
+    output_weight: 0,
+    cached_weight: 0,
+    cache_write_weight: 0,
 };
 
 const ONE: llmrl_cost = llmrl_cost {

@@ -32,9 +32,9 @@ use crate::sync::{AcqRel, Acquire, AtomicU64};
 
 /// Bits of the tag and of the epoch. Tests run with a tiny tag too, so that it wraps all the time.
 #[cfg(not(llmrl_tiny))]
-const TAG_BITS: u32 = 12;
+pub(crate) const TAG_BITS: u32 = 12;
 #[cfg(llmrl_tiny)]
-const TAG_BITS: u32 = 6;
+pub(crate) const TAG_BITS: u32 = 6;
 
 pub(crate) const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const POSITION_BITS: u32 = 64 - TAG_BITS;
@@ -60,9 +60,21 @@ pub(crate) struct View {
     pub(crate) balance: i64,
     /// Production beyond a full bucket, forfeited by the next charge.
     excess: u64,
+    /// In which window a charge counts, for limits that have windows; else 0.
+    pub(crate) stamp: u64,
 }
 
 impl View {
+    /// What can be charged in the window `stamp`.
+    pub(crate) fn of_window(word: u64, balance: i64, stamp: u64) -> Self {
+        Self {
+            word,
+            balance,
+            excess: 0,
+            stamp,
+        }
+    }
+
     /// Whether `cost` is covered.
     ///
     /// The oversize rule is part of it: a cost above the burst is covered by a full bucket, if the limit says so.
@@ -115,6 +127,7 @@ impl Account {
                 word,
                 balance: balance.min(burst),
                 excess: (balance - burst).max(0) as u64,
+                stamp: 0,
             };
         }
     }
@@ -214,11 +227,17 @@ impl Account {
         view.word & TAG_MASK == tag
     }
 
+    /// The `charged` word, for a history of it.
+    #[inline(always)]
+    pub(super) fn word(&self) -> u64 {
+        self.charged.load(Acquire)
+    }
+
     /// The tag now. Whoever reads it before the line, and finds it unchanged in a view, has not used a line that
     /// was replaced in between.
     #[inline(always)]
     pub(crate) fn tag(&self) -> u64 {
-        self.charged.load(Acquire) & TAG_MASK
+        self.word() & TAG_MASK
     }
 
     /// Makes every charge that is under way fail, for an owner without tickets.
@@ -245,13 +264,12 @@ impl View {
             Ok(missing) if missing > 0 => line.earliest(line.position(now).saturating_add(missing)),
             _ => now,
         }
-        .max(line.not_before)
     }
 }
 
 /// Sign-extends a difference of positions.
 #[inline(always)]
-fn signed_position(difference: u64) -> i64 {
+pub(crate) fn signed_position(difference: u64) -> i64 {
     (difference << TAG_BITS) as i64 >> TAG_BITS
 }
 

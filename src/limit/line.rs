@@ -1,4 +1,5 @@
-//! The production line of a token bucket: how many tokens it has produced at each tick.
+//! The production line of a token bucket: how many tokens it has produced at each tick. Limits that count over
+//! windows have one, too: it produces windows.
 //!
 //! Everything is evaluated from an absolute origin, so no rounding accumulates: production at tick `t` is
 //!
@@ -28,10 +29,21 @@ pub(crate) struct Line {
     shift: u32,
     /// A cost above `burst` is admitted when the bucket is full, and leaves it in debt.
     pub(crate) admit_oversize: bool,
-    /// Tokens that an idle bucket holds.
+    /// What this line produces is not tokens but windows; see `history.rs`.
+    pub(crate) windows: Option<Windows>,
+    /// Tokens that an idle bucket holds; what a window holds.
     pub(crate) burst: u64,
     /// First tick at which anything is admitted.
     pub(crate) not_before: u64,
+}
+
+/// How usage in the windows of a line counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Windows {
+    /// Whole, while its window is recent enough.
+    Whole,
+    /// This window's whole, that of the one before in proportion to how much of it is still within a window's length.
+    Sliding,
 }
 
 impl Line {
@@ -52,8 +64,23 @@ impl Line {
             mantissa,
             shift,
             admit_oversize,
+            windows: None,
             burst,
             not_before: 0,
+        }
+    }
+
+    /// The same line with its next step `ticks` after `now`; with none of it done at `now`, if that is further than
+    /// a whole step or if `ticks` is 0.
+    pub(crate) fn stepping_in(self, now: u64, ticks: u64) -> Self {
+        let now = now.max(self.tick);
+        let step = 1u128 << self.shift;
+        let until = u128::from(ticks) * u128::from(self.mantissa);
+        Self {
+            tick: now,
+            position: self.position(now),
+            fraction: step.saturating_sub(until) % step,
+            ..self
         }
     }
 
@@ -68,18 +95,30 @@ impl Line {
         u128::from(now.saturating_sub(self.tick)) * u128::from(self.mantissa) + self.fraction
     }
 
+    /// How much of the step after [`position`](Self::position) is done at `now`, in 2^-64.
+    pub(crate) fn part(&self, now: u64) -> u64 {
+        let done = self.since(now) & ((1 << self.shift) - 1);
+        (done >> (self.shift - 64)) as u64
+    }
+
     /// The first tick at which `position` is reached; `u64::MAX` stands for never.
     ///
     /// Inverse of [`position`](Self::position) to the tick: `position(earliest(x)) >= x > position(earliest(x) - 1)`.
     pub(crate) fn earliest(&self, position: u64) -> u64 {
-        let missing = position.saturating_sub(self.position);
-        if missing == 0 {
+        self.earliest_part(position, 0)
+    }
+
+    /// The first tick at which `position` is reached and, of the step after it, `part`.
+    pub(crate) fn earliest_part(&self, position: u64, part: u64) -> u64 {
+        let missing = match position.checked_sub(self.position) {
+            Some(missing) => u128::from(missing) << 64 | u128::from(part),
+            None => 0,
+        };
+        // ceil((missing * 2^(shift - 64) - fraction) / mantissa), the dividend in three 64-bit digits.
+        let mut digits = shifted(missing, self.shift - 64);
+        if !subtract(&mut digits, self.fraction) {
             return self.tick;
         }
-        // ceil((missing * 2^shift - fraction) / mantissa), the dividend in three 64-bit digits.
-        let (low, high) = split(u128::from(missing) << (self.shift - 64));
-        let mut digits = [high, low, 0];
-        subtract(&mut digits, self.fraction);
         let divisor = u128::from(self.mantissa);
         let mut rest = 0u128;
         let quotient = digits.map(|digit| {
@@ -118,6 +157,7 @@ impl Line {
             _ => fraction << (line.shift - self.shift),
         };
         line.not_before = self.not_before;
+        line.windows = self.windows;
         line
     }
 
@@ -156,7 +196,10 @@ impl Line {
             low,
             high,
             self.mantissa,
-            u64::from(self.shift) | u64::from(self.admit_oversize) << 8,
+            u64::from(self.shift)
+                | u64::from(self.admit_oversize) << 8
+                | u64::from(self.windows.is_some()) << 9
+                | u64::from(self.windows == Some(Windows::Sliding)) << 10,
             self.burst,
             self.not_before,
         ]
@@ -182,6 +225,11 @@ impl Line {
             // The mask and the bit tell the compiler that the shift is in range.
             shift: shape as u32 & 127 | 64,
             admit_oversize: shape & 1 << 8 != 0,
+            windows: match shape >> 9 {
+                0 => None,
+                1 => Some(Windows::Whole),
+                _ => Some(Windows::Sliding),
+            },
             burst,
             not_before,
         }
@@ -192,12 +240,23 @@ fn split(wide: u128) -> (u64, u64) {
     (wide as u64, (wide >> 64) as u64)
 }
 
-/// `digits -= by`, most significant digit first; `by` is the smaller one.
-fn subtract(digits: &mut [u64; 3], by: u128) {
+/// `wide << by`, for `by` below 64, in three 64-bit digits, the most significant first.
+fn shifted(wide: u128, by: u32) -> [u64; 3] {
+    let (low, high) = split(wide);
+    let carry = |digit: u64| (u128::from(digit) << by >> 64) as u64;
+    [carry(high), high << by | carry(low), low << by]
+}
+
+/// `digits -= by`, most significant digit first, if `by` is not larger; says whether it is not.
+fn subtract(digits: &mut [u64; 3], by: u128) -> bool {
     let low = u128::from(digits[1]) << 64 | u128::from(digits[2]);
     let (low, borrow) = low.overflowing_sub(by);
+    let Some(high) = digits[0].checked_sub(u64::from(borrow)) else {
+        return false;
+    };
     (digits[2], digits[1]) = split(low);
-    digits[0] -= u64::from(borrow);
+    digits[0] = high;
+    true
 }
 
 /// `amount` tokens per `period_ns` nanoseconds, checked.

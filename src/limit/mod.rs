@@ -1,158 +1,24 @@
-//! Limits: what they count, how much they allow, and the bare primitives.
+//! Limits: how much they allow of what they count, and the bare primitives.
 
 pub(crate) mod account;
+mod cost;
+pub(crate) mod history;
 mod in_flight;
 pub(crate) mod line;
 pub(crate) mod published;
 mod token_bucket;
 
+pub(crate) use cost::{Amounts, Masks};
+pub use cost::{Cost, Meter, Weights};
 pub use in_flight::InFlight;
 pub use token_bucket::{Short, TokenBucket};
 
 use crate::clock::Scale;
 use crate::error::OutOfRange;
-use line::{Line, Rate};
+use account::Account;
+use history::{Extent, History};
+use line::{Line, Rate, Windows};
 use std::time::Duration;
-
-/// What a request will use, as far as its sender knows.
-///
-/// `cached` and `cache_write` are parts of `input`; they are carried so that a provider's charging rule can
-/// weigh them, and no meter of this version does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// Requests, at least 1.
-    pub requests: u64,
-    /// Input (prompt) tokens.
-    pub input: u64,
-    /// Output (completion) tokens: an estimate, until the answer is there.
-    pub output: u64,
-    /// Input tokens that the provider reads from its cache.
-    pub cached: u64,
-    /// Input tokens that the provider writes to its cache.
-    pub cache_write: u64,
-}
-
-impl Cost {
-    /// The largest count of any field, and of input and output together: 2^40 - 1.
-    pub const MAX: u64 = (1 << 40) - 1;
-
-    /// One request, no tokens.
-    pub const fn request() -> Self {
-        Self::tokens(0, 0)
-    }
-
-    /// One request with so many tokens.
-    pub const fn tokens(input: u64, output: u64) -> Self {
-        Self {
-            requests: 1,
-            input,
-            output,
-            cached: 0,
-            cache_write: 0,
-        }
-    }
-
-    /// What meters count of a request, checked.
-    #[inline(always)]
-    pub(crate) fn amounts(&self) -> Result<Amounts, OutOfRange> {
-        match self.requests {
-            0 => Err(self.offence(1)),
-            _ => self.usage(),
-        }
-    }
-
-    /// What meters count, checked; it need not be of a request.
-    #[inline(always)]
-    pub(crate) fn usage(&self) -> Result<Amounts, OutOfRange> {
-        let tokens = self.input.wrapping_add(self.output);
-        let all =
-            self.requests | self.input | self.output | self.cached | self.cache_write | tokens;
-        if all > Self::MAX {
-            return Err(self.offence(0));
-        }
-        Ok(Amounts {
-            requests: self.requests,
-            input: self.input,
-            output: self.output,
-        })
-    }
-
-    #[cold]
-    fn offence(&self, least_requests: u64) -> OutOfRange {
-        let fields = [
-            ("requests", self.requests, least_requests),
-            ("input", self.input, 0),
-            ("output", self.output, 0),
-            ("cached", self.cached, 0),
-            ("cache_write", self.cache_write, 0),
-        ];
-        fields
-            .iter()
-            .find_map(|&(field, value, min)| OutOfRange::check(field, value, min, Self::MAX).err())
-            .unwrap_or(OutOfRange {
-                field: "input + output",
-                value: self.input.saturating_add(self.output),
-                min: 0,
-                max: Self::MAX,
-            })
-    }
-}
-
-impl Default for Cost {
-    fn default() -> Self {
-        Self::request()
-    }
-}
-
-/// What a token bucket counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Meter {
-    /// Requests.
-    Requests = 0,
-    /// Input and output tokens together.
-    Tokens = 1,
-    /// Input tokens.
-    Input = 2,
-    /// Output tokens.
-    Output = 3,
-}
-
-/// The countable part of a checked [`Cost`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Amounts {
-    requests: u64,
-    input: u64,
-    output: u64,
-}
-
-/// A meter as three masks, so that what it counts is computed without a branch or a look-up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Masks {
-    requests: u64,
-    input: u64,
-    output: u64,
-}
-
-impl Masks {
-    #[inline(always)]
-    pub(crate) fn count(&self, amounts: &Amounts) -> u64 {
-        (amounts.requests & self.requests)
-            + (amounts.input & self.input)
-            + (amounts.output & self.output)
-    }
-}
-
-impl Meter {
-    pub(crate) fn masks(self) -> Masks {
-        let mask = |counted| if counted { u64::MAX } else { 0 };
-        Masks {
-            requests: mask(self == Self::Requests),
-            input: mask(matches!(self, Self::Input | Self::Tokens)),
-            output: mask(matches!(self, Self::Output | Self::Tokens)),
-        }
-    }
-}
 
 /// What becomes of a cost above the burst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,30 +26,45 @@ pub enum Oversize {
     /// Refused at once, as [`Refused::Never`](crate::Refused::Never).
     #[default]
     Reject,
-    /// Admitted when the bucket is full, which it leaves in debt: the next request waits until that is paid.
+    /// Admitted when the bucket is full (the window empty), which it leaves in debt: the next request waits until that is
+    /// paid (has left the window).
     WhenFull,
 }
 
 /// One rule of a limiter.
 ///
-/// A token bucket produces `amount` tokens per period, evenly, and holds up to `burst` of them; it starts full.
-/// In flight counts the requests that are held at the same time.
+/// | kind | allows | bound on what is admitted |
+/// | --- | --- | --- |
+/// | [`bucket`](Self::bucket) | `amount` per period, evenly, and `burst` at once after a pause | burst + production, in any interval |
+/// | [`pacing`](Self::pacing) | one after the other, each as long after the one before as that one's cost takes to be produced | the last cost + production |
+/// | [`fixed_window`](Self::fixed_window) | `amount` in each period of a calendar | `amount` in each of them; twice that around a reset |
+/// | [`sliding_window_counter`](Self::sliding_window_counter) | `amount`, of this period and a share of the one before | `amount` on average; up to twice that in the worst window |
+/// | [`sliding_window`](Self::sliding_window) | `amount` in any period | `amount` in any period, always; steady use reaches k / (k + 1) of it |
+/// | [`sliding_window_log`](Self::sliding_window_log) | `amount` in any period | `amount` in any period, always, to the nanosecond |
+/// | [`in_flight`](Self::in_flight) | so many at the same time | the same |
+///
+/// All but the last count by a [`Meter`] over a period, by default a minute. A period begins full: `amount` can be had at once.
 ///
 /// ```
-/// use llmrl::Limit;
+/// use llmrl::{Limit, Meter};
 /// use std::time::Duration;
 ///
 /// Limit::requests(500);                                         // 500 a minute, at most 500 at once
 /// Limit::tokens(200_000).burst(20_000);                         // smoother
-/// Limit::requests(1_000).per(Duration::from_secs(86_400));      // a day
+/// Limit::pacing(Meter::Requests, 60);                           // one a second
+/// Limit::sliding_window(Meter::Requests, 20);                   // never more than 20 in any minute
+/// let day = Duration::from_secs(86_400);
+/// Limit::fixed_window(Meter::Requests, 1_000).per(day).resets_in(Duration::from_secs(7_200));
 /// Limit::in_flight(50);
 /// ```
 ///
 /// | number | range |
 /// | --- | --- |
 /// | amount | 1 to 2^40 - 1 |
-/// | period | 1 ns to 3660 days; at most 10^9 tokens a second |
-/// | burst | 1 to 2^40 - 1 |
+/// | period | 1 ns to 3660 days; at most 10^9 tokens a second from a bucket |
+/// | burst | 1 to 2^40 - 1; a bucket's alone |
+/// | resolution | parts of a sliding window: 1 to 1000, by default 60; time stamps of a log: 1 to 65536, by default `amount`, rounded up to a power of two |
+/// | next reset | within the period; a fixed window's alone |
 /// | slots in flight | 1 to [`Limit::MAX_IN_FLIGHT`] |
 ///
 /// Ranges are checked when the limiter or the bucket is built.
@@ -192,16 +73,31 @@ pub struct Limit(pub(crate) Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    TokenBucket(Bucket),
+    Quota(Quota),
     InFlight(u64),
 }
 
+/// How a quota is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bucket {
+pub(crate) enum Shape {
+    Bucket,
+    Pacing,
+    FixedWindow,
+    SlidingCounter,
+    SlidingWindow,
+    SlidingLog,
+}
+
+/// So much of something in a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) shape: Shape,
     pub(crate) meter: Meter,
     pub(crate) amount: u64,
     pub(crate) period_ns: u64,
     pub(crate) burst: Option<u64>,
+    pub(crate) resolution: Option<u64>,
+    pub(crate) resets_in_ns: Option<u64>,
     pub(crate) oversize: Oversize,
     pub(crate) start_empty: bool,
 }
@@ -210,94 +106,270 @@ impl Limit {
     /// The largest in-flight limit, 2^19 - 1.
     pub const MAX_IN_FLIGHT: u64 = (1 << 19) - 1;
 
-    /// A token bucket of `amount` on `meter` per minute.
-    pub const fn bucket(meter: Meter, amount: u64) -> Self {
-        Self(Kind::TokenBucket(Bucket {
+    pub(crate) const fn quota(shape: Shape, meter: Meter, amount: u64) -> Self {
+        Self(Kind::Quota(Quota {
+            shape,
             meter,
             amount,
             period_ns: 60_000_000_000,
             burst: None,
+            resolution: None,
+            resets_in_ns: None,
             oversize: Oversize::Reject,
             start_empty: false,
         }))
     }
 
-    /// `amount` requests per minute.
+    /// A token bucket of `amount` on `meter` per minute: produces evenly and holds `amount` (or [`burst`](Self::burst)).
+    pub const fn bucket(meter: Meter, amount: u64) -> Self {
+        Self::quota(Shape::Bucket, meter, amount)
+    }
+
+    /// A leaky bucket: `amount` per minute at even distances, whatever was idle before. The first request goes at once,
+    /// the next one when the cost of that has been produced; a large one delays those behind it.
+    pub const fn pacing(meter: Meter, amount: u64) -> Self {
+        Self::quota(Shape::Pacing, meter, amount)
+    }
+
+    /// `amount` in each minute, all of which comes back at its end: the first minute begins when the limiter is built, or
+    /// ends when [`resets_in`](Self::resets_in) says. What is not used is forfeited.
+    pub const fn fixed_window(meter: Meter, amount: u64) -> Self {
+        Self::quota(Shape::FixedWindow, meter, amount)
+    }
+
+    /// `amount` in a minute, estimated from two counters: this minute's use, and the last one's in proportion to what of
+    /// it is less than a minute ago. In the worst window nearly twice `amount` is admitted: a burst at the end of the last
+    /// minute counts as if it had been spread evenly.
+    pub const fn sliding_window_counter(meter: Meter, amount: u64) -> Self {
+        Self::quota(Shape::SlidingCounter, meter, amount)
+    }
+
+    /// Never more than `amount` in any minute. The minute is cut into k parts ([`resolution`](Self::resolution)), and what
+    /// was used counts until the end of its part is a minute ago. So steady use reaches k / (k + 1) of `amount`.
+    pub const fn sliding_window(meter: Meter, amount: u64) -> Self {
+        Self::quota(Shape::SlidingWindow, meter, amount)
+    }
+
+    /// Never more than `amount` in any minute, with a time stamp to the nanosecond for each admission, 16 bytes each. When
+    /// more of them are to be remembered than the [`resolution`](Self::resolution), the two oldest count as one: what they
+    /// stand for comes back when the younger of them would.
+    pub const fn sliding_window_log(meter: Meter, amount: u64) -> Self {
+        Self::quota(Shape::SlidingLog, meter, amount)
+    }
+
+    /// A token bucket of `amount` requests per minute.
     pub const fn requests(amount: u64) -> Self {
         Self::bucket(Meter::Requests, amount)
     }
 
-    /// `amount` tokens, input and output together, per minute.
+    /// A token bucket of `amount` tokens, input and output together, per minute.
     pub const fn tokens(amount: u64) -> Self {
         Self::bucket(Meter::Tokens, amount)
     }
 
-    /// `amount` input tokens per minute.
+    /// A token bucket of `amount` input tokens per minute.
     pub const fn input_tokens(amount: u64) -> Self {
         Self::bucket(Meter::Input, amount)
     }
 
-    /// `amount` output tokens per minute.
+    /// A token bucket of `amount` output tokens per minute.
     pub const fn output_tokens(amount: u64) -> Self {
         Self::bucket(Meter::Output, amount)
     }
 
-    /// At most `slots` requests held at the same time. A limiter has at most one such limit.
+    /// At most `slots` requests held at the same time. A limiter has at most one such limit, and nothing else is said of
+    /// it.
     pub const fn in_flight(slots: u64) -> Self {
         Self(Kind::InFlight(slots))
     }
 
-    /// Another period than a minute. Without meaning for in flight.
+    /// Another period than a minute.
     pub fn per(self, period: Duration) -> Self {
-        let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-        self.with(|bucket| bucket.period_ns = period_ns)
+        self.with(|quota| quota.period_ns = nanos(period))
     }
 
     /// How much an idle bucket holds; by default one period's amount.
     pub fn burst(self, burst: u64) -> Self {
-        self.with(|bucket| bucket.burst = Some(burst))
+        self.with(|quota| quota.burst = Some(burst))
+    }
+
+    /// Into how many parts a sliding window is cut, or how many time stamps a log holds.
+    pub fn resolution(self, resolution: u64) -> Self {
+        self.with(|quota| quota.resolution = Some(resolution))
+    }
+
+    /// When the present period of a fixed window ends, counted from when the limiter is built; the following ones are
+    /// whole. See also [`until_reset`](crate::until_reset).
+    pub fn resets_in(self, time: Duration) -> Self {
+        self.with(|quota| quota.resets_in_ns = Some(nanos(time)))
     }
 
     /// What becomes of a cost above the burst.
     pub fn oversize(self, oversize: Oversize) -> Self {
-        self.with(|bucket| bucket.oversize = oversize)
+        self.with(|quota| quota.oversize = oversize)
     }
 
-    /// Start with nothing in the bucket, for a limit of which it is not known what others have used.
+    /// Start with nothing to be had, for a limit of which it is not known what others have used.
     pub fn start_empty(self) -> Self {
-        self.with(|bucket| bucket.start_empty = true)
+        self.with(|quota| quota.start_empty = true)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Bucket)) -> Self {
-        if let Kind::TokenBucket(bucket) = &mut self.0 {
-            change(bucket);
+    /// The companion of this limit that enforces it in windows of `window` instead of its period: the same kind and
+    /// meter, the amount in proportion, rounded down to at least 1. For providers that enforce "60 a minute" as one a
+    /// second. Add it beside the limit itself.
+    ///
+    /// ```
+    /// use llmrl::{Limit, Limiter, Meter};
+    /// use std::time::Duration;
+    ///
+    /// let minute = Limit::sliding_window(Meter::Requests, 300);
+    /// let limiter = Limiter::builder().limit(minute).limit(minute.smoothed(Duration::from_secs(10))).build()?;
+    /// assert_eq!(limiter.limit_state(1)?.available, 50);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn smoothed(self, window: Duration) -> Self {
+        self.with(|quota| {
+            let window_ns = nanos(window);
+            let share = u128::from(quota.amount) * u128::from(window_ns);
+            let share = share / u128::from(quota.period_ns.max(1));
+            let share = u64::try_from(share).unwrap_or(u64::MAX).max(1);
+            match quota.shape {
+                // The rate stays what it is, exactly.
+                Shape::Bucket => quota.burst = Some(share),
+                Shape::Pacing => {}
+                _ => (quota.amount, quota.period_ns) = (share, window_ns),
+            }
+        })
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Quota)) -> Self {
+        if let Kind::Quota(quota) = &mut self.0 {
+            change(quota);
         }
         self
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Where the positions of all lines begin: high enough that no balance reaches below zero.
 const START: u64 = 1 << 49;
 
-impl Bucket {
-    /// The rate and burst, checked.
+/// What a new limit starts with.
+pub(crate) struct Opened {
+    pub(crate) line: Line,
+    pub(crate) account: Account,
+    pub(crate) history: Option<History>,
+}
+
+impl Quota {
+    const MAX_PARTS: u64 = 1_000;
+    const DEFAULT_PARTS: u64 = 60;
+    const MAX_STAMPS: u64 = 1 << 16;
+
+    /// What the line of this quota produces, tokens or windows, and what a full bucket or an empty window holds; checked.
     pub(crate) fn checked(&self) -> Result<(Rate, u64), OutOfRange> {
-        let rate = Rate::new(self.amount, self.period_ns)?;
-        let burst = self.burst.unwrap_or(self.amount);
-        OutOfRange::check("burst", burst, 1, Cost::MAX)?;
-        Ok((rate, burst))
+        if let Meter::Weighted(weights) = self.meter {
+            weights.check()?;
+        }
+        let given = |field, value: Option<u64>, min, max| match value {
+            Some(value) => OutOfRange::check(field, value, min, max),
+            None => Ok(()),
+        };
+        let rate = match self.shape {
+            Shape::Bucket | Shape::Pacing => Rate::new(self.amount, self.period_ns)?,
+            _ => {
+                OutOfRange::check("amount", self.amount, 1, Cost::MAX)?;
+                Rate::new(1, self.period_ns)?;
+                match self.shape {
+                    Shape::SlidingLog => Rate::new(1, 1)?,
+                    Shape::SlidingWindow => {
+                        let parts = self.parts();
+                        OutOfRange::check("resolution", parts, 1, Self::MAX_PARTS)?;
+                        OutOfRange::check("resolution", parts, 1, self.period_ns)?;
+                        Rate::new(parts, self.period_ns)?
+                    }
+                    _ => Rate::new(1, self.period_ns)?,
+                }
+            }
+        };
+        match self.shape {
+            Shape::Bucket => given("burst", self.burst, 1, Cost::MAX)?,
+            Shape::Pacing => given("burst", self.burst, 0, 0)?,
+            _ => given("burst", self.burst, self.amount, self.amount)?,
+        }
+        match self.shape {
+            Shape::SlidingWindow => {}
+            Shape::SlidingLog => {
+                let stamps = self.resolution.unwrap_or(self.amount);
+                OutOfRange::check("resolution", stamps, 1, Self::MAX_STAMPS)?;
+            }
+            _ => given("resolution", self.resolution, 0, 0)?,
+        }
+        match self.shape {
+            Shape::FixedWindow => given("resets_in (ns)", self.resets_in_ns, 0, self.period_ns)?,
+            _ => given("resets_in (ns)", self.resets_in_ns, 0, 0)?,
+        }
+        Ok((rate, self.holds()))
     }
 
-    /// The production line and the first account of a new bucket.
-    pub(crate) fn open(
-        &self,
-        scale: Scale,
-        now: u64,
-    ) -> Result<(Line, account::Account), OutOfRange> {
+    /// What a full bucket or an empty window holds.
+    pub(crate) fn holds(&self) -> u64 {
+        match self.shape {
+            Shape::Pacing => 0,
+            _ => self.burst.unwrap_or(self.amount),
+        }
+    }
+
+    fn parts(&self) -> u64 {
+        self.resolution.unwrap_or(Self::DEFAULT_PARTS)
+    }
+
+    /// How far a history of this quota reaches, if it has one.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        let (span, reach) = match self.shape {
+            Shape::Bucket | Shape::Pacing => return None,
+            Shape::FixedWindow => (1, 0),
+            Shape::SlidingCounter => (1, 1),
+            Shape::SlidingWindow => (self.parts(), self.parts()),
+            Shape::SlidingLog => (self.period_ns, self.period_ns - 1),
+        };
+        Some(Extent { span, reach })
+    }
+
+    /// The production line, the account and the history of a new limit.
+    pub(crate) fn open(&self, scale: Scale, now: u64) -> Result<Opened, OutOfRange> {
         let (rate, burst) = self.checked()?;
-        let oversize = self.oversize == Oversize::WhenFull;
-        let line = Line::new(rate, scale, burst, oversize, now, START);
-        let balance = if self.start_empty { 0 } else { burst };
-        Ok((line, account::Account::new(START, balance)))
+        let oversize = self.shape == Shape::Pacing || self.oversize == Oversize::WhenFull;
+        let mut line = Line::new(rate, scale, burst, oversize, now, START);
+        let used = if self.start_empty { burst } else { 0 };
+        let Some(extent) = self.extent() else {
+            let account = Account::new(START, burst - used);
+            return Ok(Opened {
+                line,
+                account,
+                history: None,
+            });
+        };
+        line.windows = Some(match self.shape {
+            Shape::SlidingCounter => Windows::Sliding,
+            _ => Windows::Whole,
+        });
+        if let Some(reset) = self.resets_in_ns {
+            line = line.stepping_in(now, scale.to_ticks(reset));
+        }
+        // One more than counts at a time, for the one that is being opened.
+        let entries = match self.shape {
+            Shape::SlidingLog => self.resolution.unwrap_or(self.amount),
+            _ => extent.reach + 1,
+        };
+        let history = History::new(entries as usize + 1, extent, line.position(now), START);
+        Ok(Opened {
+            line,
+            account: Account::new(START + used, 0),
+            history: Some(history),
+        })
     }
 }

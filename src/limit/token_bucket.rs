@@ -3,7 +3,7 @@
 use super::account::{Account, check_amount, need, never_fits};
 use super::line::{Line, Rate};
 use super::published::Published;
-use super::{Kind, Limit};
+use super::{Kind, Limit, Opened};
 use crate::clock::{Clock, Scale};
 use crate::error::{ConfigError, OutOfRange};
 use crate::sync::{Mutex, lock};
@@ -68,22 +68,23 @@ impl Short {
 }
 
 impl TokenBucket {
-    /// A bucket for `limit`, which must be a token bucket; its meter does not matter here.
+    /// A bucket for `limit`, which must be a token bucket or pacing; its meter does not matter here.
     ///
     /// # Errors
-    /// A number out of range, or an in-flight limit.
+    /// A number out of range, or a limit of another kind.
     pub fn new(limit: Limit, clock: &Clock) -> Result<Self, ConfigError> {
-        let Kind::TokenBucket(bucket) = limit.0 else {
-            return Err(OutOfRange {
-                field: "in-flight limits",
-                value: 1,
-                min: 0,
-                max: 0,
-            }
-            .into());
+        let Kind::Quota(quota) = limit.0 else {
+            return Err(OutOfRange::count("in-flight limits", 1, 0).into());
         };
         let scale = clock.scale();
-        let (line, account) = bucket.open(scale, clock.now())?;
+        let Opened {
+            line,
+            account,
+            history: None,
+        } = quota.open(scale, clock.now())?
+        else {
+            return Err(OutOfRange::count("limits with windows", 1, 0).into());
+        };
         Ok(Self {
             account: CachePadded::new(account),
             line: Published::new(line.to_words()),

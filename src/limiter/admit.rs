@@ -21,20 +21,20 @@ pub(super) enum Denied {
 
 /// An account's part in one admission.
 #[derive(Clone, Copy, Default)]
-struct Charge {
-    view: View,
+pub(super) struct Charge {
+    pub(super) view: View,
     /// What to take; 0 leaves the account alone.
-    cost: u64,
+    pub(super) cost: u64,
     /// The word that the charge has left.
-    charged: u64,
+    pub(super) charged: u64,
 }
 
 impl Core {
-    /// Admits now or refuses; nothing is held in between.
+    /// Admits now or refuses; nothing is held in between. Gives the tick of the admission.
     #[inline(always)]
-    pub(super) fn admit(&self, amounts: Amounts) -> Result<(), Refused> {
+    pub(super) fn admit(&self, amounts: Amounts) -> Result<u64, Refused> {
         match self.try_admit(amounts) {
-            Ok(()) => Ok(()),
+            Ok(at) => Ok(at),
             Err(denied) => self.admit_or_explain(denied, amounts),
         }
     }
@@ -42,7 +42,7 @@ impl Core {
     /// Loops of known length for the usual numbers of token buckets, and everything passed by value to what is
     /// rarely called: so what is charged stays in registers.
     #[inline(always)]
-    pub(super) fn try_admit(&self, amounts: Amounts) -> Result<(), Denied> {
+    pub(super) fn try_admit(&self, amounts: Amounts) -> Result<u64, Denied> {
         match self.ledgers {
             1 => self.charge_and_commit::<1>(amounts),
             2 => self.charge_and_commit::<2>(amounts),
@@ -51,7 +51,7 @@ impl Core {
     }
 
     #[inline(never)]
-    fn try_admit_many(&self, amounts: Amounts) -> Result<(), Denied> {
+    fn try_admit_many(&self, amounts: Amounts) -> Result<u64, Denied> {
         match self.ledgers {
             0 => self.charge_and_commit::<0>(amounts),
             3 => self.charge_and_commit::<3>(amounts),
@@ -64,7 +64,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn charge_and_commit<const LEDGERS: usize>(&self, amounts: Amounts) -> Result<(), Denied> {
+    fn charge_and_commit<const LEDGERS: usize>(&self, amounts: Amounts) -> Result<u64, Denied> {
         'restart: loop {
             let gate = self.gate();
             if gate.is_shut() {
@@ -92,10 +92,10 @@ impl Core {
                 if charge.cost == 0 {
                     continue;
                 }
-                match self.hot.accounts[ledger].charge_at(&charge.view, charge.cost, None) {
+                match self.charge_at(ledger, &charge.view, charge.cost, None) {
                     Ok(charged) => charge.charged = charged,
                     Err(_) => match self.charge_anew(ledger, charge.cost, now) {
-                        Ok(charged) => charge.charged = charged,
+                        Ok(anew) => *charge = anew,
                         Err(denied) => {
                             self.roll_back(charges, ledger);
                             return Err(denied);
@@ -115,7 +115,7 @@ impl Core {
                 {
                     Ok(_) => {
                         self.count_grant(next);
-                        return Ok(());
+                        return Ok(now);
                     }
                     Err(now_there) => seen = Gate(now_there),
                 }
@@ -137,7 +137,7 @@ impl Core {
     #[inline(always)]
     fn covered(&self, ledger: usize, cost: u64, now: u64) -> Result<View, Denied> {
         let line = self.line(ledger);
-        let view = self.hot.accounts[ledger].view(&line, now);
+        let view = self.view(ledger, &line, now);
         if view.covers(cost, &line) && now >= line.not_before {
             Ok(view)
         } else if never_fits(&line, cost) {
@@ -150,11 +150,15 @@ impl Core {
     /// Charges an account that has moved since it was looked at, if it still covers the cost.
     #[cold]
     #[inline(never)]
-    fn charge_anew(&self, ledger: usize, cost: u64, now: u64) -> Result<u64, Denied> {
+    fn charge_anew(&self, ledger: usize, cost: u64, now: u64) -> Result<Charge, Denied> {
         loop {
             let view = self.covered(ledger, cost, now)?;
-            if let Ok(charged) = self.hot.accounts[ledger].charge_at(&view, cost, None) {
-                return Ok(charged);
+            if let Ok(charged) = self.charge_at(ledger, &view, cost, None) {
+                return Ok(Charge {
+                    view,
+                    cost,
+                    charged,
+                });
             }
         }
     }
@@ -165,8 +169,7 @@ impl Core {
         let now = self.clock.now();
         let made = charges.iter().enumerate().take(made);
         for (ledger, charge) in made.filter(|(_, c)| c.cost > 0) {
-            let line = self.line(ledger);
-            self.hot.accounts[ledger].undo(&line, now, charge.charged, charge.cost);
+            self.undo(ledger, charge, now);
         }
         // The charges may have made the head of the queue look short.
         self.kick(0);
@@ -194,12 +197,12 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn admit_or_explain(&self, mut denied: Denied, amounts: Amounts) -> Result<(), Refused> {
+    fn admit_or_explain(&self, mut denied: Denied, amounts: Amounts) -> Result<u64, Refused> {
         if let Denied::Queued = denied {
             // Whoever comes along moves the queue; it may be empty by now.
             self.advance(false);
             match self.try_admit(amounts) {
-                Ok(()) => return Ok(()),
+                Ok(at) => return Ok(at),
                 Err(again) => denied = again,
             }
         }

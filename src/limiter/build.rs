@@ -5,15 +5,15 @@ use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::account::Account;
 use crate::limit::published::Published;
-use crate::limit::{Bucket, InFlight, Kind, Limit, Masks};
+use crate::limit::{InFlight, Kind, Limit, Masks, Opened, Quota};
 use crate::ring::gate::Gate;
 use crate::sync::{Arc, AtomicU64, Mutex};
 
 /// One limit as it is configured now, and where it lives.
 #[derive(Clone, Copy)]
 pub(super) enum Entry {
-    /// The bucket and the index of its account.
-    Bucket(Bucket, usize),
+    /// The quota and the index of its ledger.
+    Quota(Quota, usize),
     InFlight(u64),
 }
 
@@ -86,19 +86,24 @@ impl Builder {
         let mut accounts = [const { None }; MAX_LIMITS];
         let mut meters = [Masks::default(); MAX_LIMITS];
         let lines = [const { None }; MAX_LIMITS];
+        let mut histories = [const { None }; MAX_LIMITS];
         let (mut lines, mut ledgers) = (lines, 0);
         let (mut entries, mut in_flight) = (Vec::new(), None);
         for (index, limit) in self.limits.iter().enumerate() {
             entries.push(match limit.0 {
-                Kind::TokenBucket(bucket) => {
+                Kind::Quota(quota) => {
                     let ledger = ledgers;
                     ledgers += 1;
-                    let (line, account) =
-                        bucket.open(scale, now).map_err(ConfigError::at(index))?;
+                    let Opened {
+                        line,
+                        account,
+                        history,
+                    } = quota.open(scale, now).map_err(ConfigError::at(index))?;
                     accounts[ledger] = Some(account);
-                    meters[ledger] = bucket.meter.masks();
+                    histories[ledger] = history.map(Box::new);
+                    meters[ledger] = quota.meter.masks();
                     lines[ledger] = Some(Published::new(line.to_words()));
-                    Entry::Bucket(bucket, ledger)
+                    Entry::Quota(quota, ledger)
                 }
                 Kind::InFlight(slots) => {
                     InFlight::check(slots).map_err(ConfigError::at(index))?;
@@ -123,6 +128,7 @@ impl Builder {
             queue: Queue::new(self.max_waiters, ledgers),
             ledgers,
             lines: lines.map(|line| line.unwrap_or(Published::new([0; _]))),
+            histories,
             meters,
             slots: u64::from(in_flight.is_some()),
             scale,

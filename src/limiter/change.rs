@@ -8,20 +8,22 @@ use super::build::Entry;
 use super::{Core, Limiter};
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::line::Line;
-use crate::limit::{Bucket, InFlight};
+use crate::limit::{InFlight, Quota, Shape};
 use crate::ring::gate::{EVENT, Gate};
 use crate::sync::lock;
 use std::time::Duration;
 
 impl Limiter {
-    /// Another rate and burst for the token bucket at `index`, from now on.
+    /// Another amount, period and burst for the limit at `index`, from now on. (`burst` is 0 for pacing, and `amount` for
+    /// what has windows.)
     ///
-    /// Nothing is lost or made: the balance stays (up to the new burst), and so does the fraction of a token that was
-    /// under way. Waiters are re-timed. A waiter whose cost is now above the burst is told [`Never`](crate::Refused::Never)
-    /// when its turn comes.
+    /// Nothing is lost or made: the balance of a bucket stays (up to the new burst), and so does the fraction of a token
+    /// that was under way; what was used of a window stays used, and the part of a window that is over stays that part.
+    /// Waiters are re-timed. A waiter whose cost is now above the burst is told [`Never`](crate::Refused::Never) when its
+    /// turn comes. It counts from its own reading of the clock, at which the old line ends.
     ///
     /// # Errors
-    /// No token bucket at `index`, or a number out of range; then nothing has changed.
+    /// No such limit at `index`, or a number out of range; then nothing has changed.
     pub fn retune(
         &self,
         index: usize,
@@ -30,23 +32,46 @@ impl Limiter {
         burst: u64,
     ) -> Result<(), ConfigError> {
         let period_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
-        self.core.change_line(index, |core, bucket, line, now| {
-            *bucket = Bucket {
+        self.core.change_line(index, |core, quota, line, now| {
+            let resolution = match quota.shape {
+                // As many as there is memory for.
+                Shape::SlidingLog => Some(quota.resolution.unwrap_or(quota.amount)),
+                _ => quota.resolution,
+            };
+            *quota = Quota {
                 amount,
                 period_ns,
                 burst: Some(burst),
-                ..*bucket
+                resolution,
+                resets_in_ns: None,
+                ..*quota
             };
-            let (rate, burst) = bucket.checked()?;
+            let (rate, burst) = quota.checked()?;
             Ok(line.retuned(rate, core.scale, burst, now))
         })
     }
 
-    /// Admits nothing that costs something at the token bucket `index`, for `duration` from now; production goes on.
+    /// The fixed window at `index` ends `resets_in` from now, whatever was known before; what it has used stays used
+    /// until then. For a provider that says when its own window resets.
+    ///
+    /// # Errors
+    /// No fixed window at `index`; nothing, or more than a period.
+    pub fn align(&self, index: usize, resets_in: Duration) -> Result<(), ConfigError> {
+        let resets_in_ns = u64::try_from(resets_in.as_nanos()).unwrap_or(u64::MAX);
+        self.core.change_line(index, |core, quota, line, now| {
+            if quota.shape != Shape::FixedWindow {
+                return Err(OutOfRange::count("fixed windows", 0, 1));
+            }
+            OutOfRange::check("resets_in (ns)", resets_in_ns, 1, quota.period_ns)?;
+            Ok(line.stepping_in(now, core.scale.to_ticks(resets_in_ns)))
+        })
+    }
+
+    /// Admits nothing that costs something at the limit `index`, for `duration` from now; production and windows go on.
     /// Zero resumes.
     ///
     /// # Errors
-    /// No token bucket at `index`.
+    /// No such limit, or one in flight.
     pub fn pause(&self, index: usize, duration: Duration) -> Result<(), ConfigError> {
         self.core.change_line(index, |core, _, line, now| {
             let ticks = core.scale.duration_to_ticks(duration);
@@ -67,16 +92,10 @@ impl Limiter {
             .enumerate()
             .find_map(|(index, entry)| match entry {
                 Entry::InFlight(old) => Some((index, old)),
-                Entry::Bucket(..) => None,
+                Entry::Quota(..) => None,
             });
         let Some((index, old)) = found else {
-            return Err(OutOfRange {
-                field: "in-flight limits",
-                value: 0,
-                min: 1,
-                max: 1,
-            }
-            .into());
+            return Err(OutOfRange::count("in-flight limits", 0, 1).into());
         };
         InFlight::check(slots).map_err(ConfigError::at(index))?;
         let by = slots as i64 - *old as i64;
@@ -101,27 +120,24 @@ impl Core {
     fn change_line(
         &self,
         index: usize,
-        next: impl FnOnce(&Self, &mut Bucket, &Line, u64) -> Result<Line, OutOfRange>,
+        next: impl FnOnce(&Self, &mut Quota, &Line, u64) -> Result<Line, OutOfRange>,
     ) -> Result<(), ConfigError> {
         let mut limits = lock(&self.limits);
         let last = limits.len() as u64 - 1;
         OutOfRange::check("index", index as u64, 0, last)?;
-        let Entry::Bucket(bucket, ledger) = limits[index] else {
-            let not_a_bucket = OutOfRange {
-                field: "token buckets",
-                value: 0,
-                min: 1,
-                max: 1,
-            };
-            return Err(ConfigError::at(index)(not_a_bucket));
+        let Entry::Quota(quota, ledger) = limits[index] else {
+            let in_flight = OutOfRange::count("in-flight limits", 1, 0);
+            return Err(ConfigError::at(index)(in_flight));
         };
         let (line, now) = (self.line(ledger), self.clock.now());
-        let mut changed = bucket;
+        let mut changed = quota;
         let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
-        // A larger burst must not bring back what an idle bucket has forfeited.
-        self.hot.accounts[ledger].clamp(&line, now);
+        self.clamp(ledger, &line, now);
         self.lines[ledger].publish(next.to_words());
-        limits[index] = Entry::Bucket(changed, ledger);
+        if let (Some(history), Some(extent)) = (&self.histories[ledger], changed.extent()) {
+            history.set(extent);
+        }
+        limits[index] = Entry::Quota(changed, ledger);
         drop(limits);
         self.kick(EVENT);
         Ok(())
@@ -129,7 +145,7 @@ impl Core {
 
     /// The caller's index of an account.
     pub(super) fn index_of(&self, ledger: usize) -> usize {
-        let at = |entry: &Entry| matches!(entry, Entry::Bucket(_, l) if *l == ledger);
+        let at = |entry: &Entry| matches!(entry, Entry::Quota(_, l) if *l == ledger);
         lock(&self.limits).iter().position(at).unwrap_or(ledger)
     }
 }

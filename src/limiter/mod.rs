@@ -9,6 +9,7 @@
 mod admit;
 mod build;
 mod change;
+mod ledgers;
 mod permit;
 mod queue;
 mod stats;
@@ -26,6 +27,7 @@ pub use wake::Wake;
 use crate::clock::{Alarm, Clock, Scale};
 use crate::error::Refused;
 use crate::limit::account::Account;
+use crate::limit::history::History;
 use crate::limit::line::Line;
 use crate::limit::published::Published;
 use crate::limit::{Amounts, Cost, Masks};
@@ -70,9 +72,12 @@ pub(crate) struct Core {
     hot: Hot,
     /// Differs between the limiters of a process.
     serial: u64,
-    /// How many token buckets there are. Accounts, lines and meters are in the order in which they were given.
+    /// How many limits there are that have a ledger. Accounts, lines, histories and meters are in the order in which
+    /// they were given.
     ledgers: usize,
     lines: [Published<{ Line::WORDS }>; MAX_LIMITS],
+    /// Of the limits that count over windows.
+    histories: [Option<Box<History>>; MAX_LIMITS],
     meters: [Masks; MAX_LIMITS],
     /// In-flight slots that one permit takes: 1 if there is such a limit.
     slots: u64,
@@ -91,20 +96,6 @@ impl Core {
     #[inline(always)]
     fn gate(&self) -> Gate {
         Gate(self.hot.gate.load(Acquire))
-    }
-
-    #[inline(always)]
-    fn line(&self, ledger: usize) -> Line {
-        Line::from_words(self.lines[ledger].read())
-    }
-
-    #[inline(always)]
-    fn amount(&self, ledger: usize, amounts: &Amounts) -> u64 {
-        self.meters[ledger].count(amounts)
-    }
-
-    fn ledgers(&self) -> std::ops::Range<usize> {
-        0..self.ledgers
     }
 }
 
@@ -152,16 +143,16 @@ impl Limiter {
     #[inline(always)]
     pub(crate) fn admit(&self, cost: &Cost) -> Result<Grant, Refused> {
         let amounts = cost.amounts()?;
-        self.core.admit(amounts)?;
-        Ok(Grant::new(amounts))
+        let at = self.core.admit(amounts)?;
+        Ok(Grant::new(amounts, at))
     }
 
     /// [`admit`](Self::admit) for those who go on to join the queue: not to be admitted is no refusal.
     #[inline(always)]
     pub(crate) fn admit_now(&self, cost: &Cost) -> Option<Grant> {
         let amounts = cost.amounts().ok()?;
-        self.core.try_admit(amounts).ok()?;
-        Some(Grant::new(amounts))
+        let at = self.core.try_admit(amounts).ok()?;
+        Some(Grant::new(amounts, at))
     }
 
     pub(crate) fn block(&self, cost: &Cost, timeout: Option<Duration>) -> Result<Grant, Refused> {

@@ -8,12 +8,14 @@ use crate::limit::{Amounts, Cost};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grant {
     pub(super) amounts: Amounts,
+    /// When it was charged, or a little before: its window is where a refund belongs.
+    at: u64,
 }
 
 impl Grant {
     #[inline(always)]
-    pub(super) fn new(amounts: Amounts) -> Self {
-        Self { amounts }
+    pub(super) fn new(amounts: Amounts, at: u64) -> Self {
+        Self { amounts, at }
     }
 }
 
@@ -97,11 +99,10 @@ impl Core {
                     self.amount(ledger, &amounts),
                 );
                 if new < old {
-                    self.hot.accounts[ledger].refund(old - new);
+                    self.refund(ledger, old - new, grant.at);
                     returned = true;
                 } else if new > old {
-                    let now = self.clock.now();
-                    self.hot.accounts[ledger].charge(&self.line(ledger), now, new - old);
+                    self.charge(ledger, new - old);
                     // Decisions that have not seen this charge must fail.
                     delta |= crate::ring::gate::EVENT;
                 }
@@ -115,7 +116,7 @@ impl Core {
 
     /// Charges without a permit.
     pub(super) fn charge_all(&self, amounts: &Amounts) {
-        let mut grant = Grant::new(Amounts::default());
+        let mut grant = Grant::new(Amounts::default(), 0);
         self.settle(&mut grant, *amounts, 0);
     }
 }

@@ -101,6 +101,7 @@ impl Core {
         let waiter = self.waiter(slot);
         waiter.deadline.store(deadline, Relaxed);
         waiter.since.store(now, Relaxed);
+        waiter.decided.store(0, Relaxed);
         waiter.token.store(token, Relaxed);
         // An event loop may have left it armed; a thread that finds it so would never fall asleep.
         waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
@@ -217,6 +218,7 @@ impl Core {
                     match self.check(head, slot, gate, now) {
                         Check::Again => {}
                         Check::Covered if granting => {
+                            self.note_decision(waiter, now);
                             let next = gate.grant(self.slots);
                             // The grant. From here the accounts will be paid, by whoever comes first.
                             if self.swap_gate(gate, next) {
@@ -252,6 +254,14 @@ impl Core {
         }
     }
 
+    /// Notes when a grant is about to be decided: at or before its charges, which are made after the decision. The first
+    /// one to say so is not contradicted by one who comes too late.
+    fn note_decision(&self, waiter: &Slot, now: u64) {
+        if self.histories.iter().any(Option::is_some) {
+            let _ = waiter.decided.compare_exchange(0, now, AcqRel, Acquire);
+        }
+    }
+
     /// Opens the fast path if nobody stands at `head`; says whether that is done.
     fn clear_queue(&self, gate: Gate, head: u64) -> bool {
         if !self.swap_gate(gate, gate.unqueued()) {
@@ -278,16 +288,16 @@ impl Core {
             if never_fits(&line, cost) {
                 return Check::Never;
             }
-            let view = self.hot.accounts[ledger].view(&line, now);
+            let view = self.view(ledger, &line, now);
             // Nobody has decided about this head, so it cannot have passed here: a helper that slept while tags went
             // round has just said so. Its grant would never be paid.
             if Account::is_tagged(&view, head & TAG_MASK) && self.gate() == gate {
                 let before = head.wrapping_sub(1) & TAG_MASK;
-                let _ = self.hot.accounts[ledger].charge_at(&view, 0, Some(before));
+                let _ = self.charge_at(ledger, &view, 0, Some(before));
                 return Check::Again;
             }
             if !view.covers(cost, &line) || now < line.not_before {
-                due = due.max(view.earliest(&line, now, 0, cost));
+                due = due.max(self.earliest(ledger, &line, &view, now, 0, cost));
             }
         }
         if self.slots > 0 && gate.free() <= 0 {
@@ -358,24 +368,25 @@ impl Core {
             true => self.queue.cost(slot, ledger).load(Acquire),
             false => 0,
         };
+        // Another clock's reading may be behind the one on which it was granted.
+        let decided = self.waiter(slot).decided.load(Relaxed);
         let tag = head & TAG_MASK;
-        let account = &self.hot.accounts[ledger];
         loop {
             // The time before the line: an old line is not good for a later time.
-            let now = self.clock.now();
+            let now = self.clock.now().max(decided);
             let line = self.line(ledger);
-            let view = account.view(&line, now);
+            let view = self.view(ledger, &line, now);
             if Account::is_tagged(&view, tag) || self.queue.ring.head() != head {
                 return;
             }
-            if account.charge_at(&view, cost, Some(tag)).is_ok() {
+            if self.charge_at(ledger, &view, cost, Some(tag)).is_ok() {
                 return;
             }
         }
     }
 
-    /// Leaves the queue; says whether the ticket had been granted, so that everything must be given back.
-    pub(super) fn withdraw(&self, ticket: u64, slot: usize) -> bool {
+    /// Leaves the queue. If the ticket had been granted, it says when, and everything must be given back.
+    pub(super) fn withdraw(&self, ticket: u64, slot: usize) -> Option<u64> {
         let ring = &self.queue.ring;
         let waiter = self.waiter(slot);
         loop {
@@ -388,7 +399,7 @@ impl Core {
                         self.note_left(&costs, |cost| cost);
                         // If it was the head, its successor must learn that it is the head now.
                         self.advance(false);
-                        return false;
+                        return None;
                     }
                 }
                 Some(Phase::Granting) => {
@@ -399,17 +410,18 @@ impl Core {
                     self.advance(false);
                 }
                 Some(Phase::Granted) => {
+                    let decided = waiter.decided.load(Relaxed);
                     ring.free(ticket, slot, Phase::Granted);
-                    return true;
+                    return Some(decided);
                 }
                 Some(outcome @ (Phase::TimedOut | Phase::Never | Phase::Lost)) => {
                     ring.free(ticket, slot, outcome);
-                    return false;
+                    return None;
                 }
                 Some(Phase::Expired | Phase::Misfit) => {
                     self.advance(false);
                 }
-                Some(Phase::Free | Phase::Claimed | Phase::Cancelled) | None => return false,
+                Some(Phase::Free | Phase::Claimed | Phase::Cancelled) | None => return None,
             }
         }
     }
@@ -483,8 +495,8 @@ impl Core {
             // The front may have gone, and its slot have another tenant: then nothing is known to stand ahead.
             let ahead = if ahead < 1 << 60 { ahead } else { 0 };
             let line = self.line(ledger);
-            let view = self.hot.accounts[ledger].view(&line, now);
-            due.max(view.earliest(&line, now, ahead, cost))
+            let view = self.view(ledger, &line, now);
+            due.max(self.earliest(ledger, &line, &view, now, ahead, cost))
         })
     }
 }

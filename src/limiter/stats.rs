@@ -72,7 +72,7 @@ impl Limiter {
             |ticks: &AtomicU64| Duration::from_nanos(core.scale.to_ns(ticks.load(Relaxed)));
         let slots = lock(&core.limits).iter().find_map(|entry| match entry {
             Entry::InFlight(slots) => Some(*slots),
-            Entry::Bucket(..) => None,
+            Entry::Quota(..) => None,
         });
         Stats {
             granted: counters.granted_rounds.load(Relaxed) * GRANTS + gate.grants(),
@@ -106,11 +106,11 @@ impl Core {
         let limits = lock(&self.limits);
         OutOfRange::check("index", index as u64, 0, limits.len() as u64 - 1)?;
         Ok(match limits[index] {
-            Entry::Bucket(bucket, ledger) => {
+            Entry::Quota(quota, ledger) => {
                 let (line, now) = (self.line(ledger), self.clock.now());
                 LimitState {
-                    limit: Limit(crate::limit::Kind::TokenBucket(bucket)),
-                    available: self.hot.accounts[ledger].view(&line, now).balance,
+                    limit: Limit(crate::limit::Kind::Quota(quota)),
+                    available: self.view(ledger, &line, now).balance,
                     paused: self
                         .wait_until(line.not_before, now)
                         .unwrap_or(Duration::MAX),

@@ -81,8 +81,8 @@ impl Core {
         amounts: Amounts,
         timeout: Option<Duration>,
     ) -> Result<Grant, Refused> {
-        if self.try_admit(amounts).is_ok() {
-            return Ok(Grant::new(amounts));
+        if let Ok(at) = self.try_admit(amounts) {
+            return Ok(Grant::new(amounts, at));
         }
         let mut ticket = self.enqueue(amounts, timeout, 0).inspect_err(|_| {
             self.counters.refused.fetch_add(1, Relaxed);
@@ -136,8 +136,8 @@ impl Core {
         if !ticket.spent && ticket.limiter == self.serial {
             ticket.spent = true;
             self.counters.cancelled.fetch_add(1, Relaxed);
-            if self.withdraw(ticket.number, ticket.slot()) {
-                let mut grant = Grant::new(ticket.amounts);
+            if let Some(at) = self.withdraw(ticket.number, ticket.slot()) {
+                let mut grant = Grant::new(ticket.amounts, at);
                 self.settle(&mut grant, Amounts::default(), self.slots);
             }
         }
@@ -210,8 +210,8 @@ impl Core {
 
     fn give_up(&self, ticket: &mut Ticket, closed: bool) -> Step {
         let since = self.waiter(ticket.slot()).since.load(Relaxed);
-        if self.withdraw(ticket.number, ticket.slot()) {
-            self.held(ticket, since)
+        if let Some(at) = self.withdraw(ticket.number, ticket.slot()) {
+            self.held(ticket, since, at)
         } else if closed {
             Step::Closed
         } else {
@@ -220,11 +220,11 @@ impl Core {
         }
     }
 
-    fn held(&self, ticket: &Ticket, since: u64) -> Step {
+    fn held(&self, ticket: &Ticket, since: u64, at: u64) -> Step {
         let waited = self.clock.now().saturating_sub(since);
         self.counters.wait_total.fetch_add(waited, Relaxed);
         self.counters.wait_max.fetch_max(waited, Relaxed);
-        Step::Held(Grant::new(ticket.amounts))
+        Step::Held(Grant::new(ticket.amounts, at))
     }
 
     /// The outcome, if there is one; picking it up frees the slot.
@@ -233,7 +233,10 @@ impl Core {
         let waiter = self.waiter(ticket.slot());
         let phase = waiter.state().of(ticket.number)?;
         let step = match phase {
-            Phase::Granted => self.held(ticket, waiter.since.load(Relaxed)),
+            Phase::Granted => {
+                let since = waiter.since.load(Relaxed);
+                self.held(ticket, since, waiter.decided.load(Relaxed))
+            }
             Phase::TimedOut => {
                 self.counters.timed_out.fetch_add(1, Relaxed);
                 Step::TimedOut

@@ -103,6 +103,8 @@ pub(crate) struct Slot {
     pub(crate) deadline: AtomicU64,
     /// Tick at which it joined.
     pub(crate) since: AtomicU64,
+    /// Tick at which its grant was decided, or a little before; 0 while it is not.
+    pub(crate) decided: AtomicU64,
     /// What the wake callback is given; 0 for a thread that sleeps.
     pub(crate) token: AtomicU64,
     /// Counts notifications in steps of [`Slot::COUNT`]; [`Slot::ARMED`] is set while the owner does not look before its plan.
@@ -119,6 +121,7 @@ impl Slot {
             plan: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             since: AtomicU64::new(0),
+            decided: AtomicU64::new(0),
             token: AtomicU64::new(0),
             sleeper: Sleeper::default(),
         }

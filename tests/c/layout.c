@@ -17,8 +17,12 @@ int main(void)
     AT(llmrl_limit, period_ns, 16);
     AT(llmrl_limit, burst, 24);
     AT(llmrl_limit, flags, 32);
-    AT(llmrl_limit, reserved0, 36);
-    AT(llmrl_limit, reserved, 40);
+    AT(llmrl_limit, resolution, 36);
+    AT(llmrl_limit, resets_in_ns, 40);
+    AT(llmrl_limit, input_weight, 48);
+    AT(llmrl_limit, output_weight, 52);
+    AT(llmrl_limit, cached_weight, 56);
+    AT(llmrl_limit, cache_write_weight, 60);
 
     EQUAL(sizeof(llmrl_cost), 64);
     AT(llmrl_cost, requests, 0);

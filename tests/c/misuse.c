@@ -132,9 +132,13 @@ static void wrong_limits(void)
     CHECK(message[0] == 0);
 
     limit = good, limit.kind = 0, refused(limit, LLMRL_ERR_RANGE, "limits[0].kind = 0");
-    limit = good, limit.kind = 3, refused(limit, LLMRL_ERR_RANGE, "limits[0].kind = 3");
+    limit = good, limit.kind = 8, refused(limit, LLMRL_ERR_RANGE, "limits[0].kind = 8");
+    limit = good, limit.kind = UINT32_MAX, refused(limit, LLMRL_ERR_RANGE, "limits[0].kind = 4294967295");
     limit = good, limit.meter = 0, refused(limit, LLMRL_ERR_RANGE, "limits[0].meter = 0");
-    limit = good, limit.meter = 5, refused(limit, LLMRL_ERR_RANGE, "limits[0].meter = 5");
+    limit = good, limit.meter = 6, refused(limit, LLMRL_ERR_RANGE, "limits[0].meter = 6");
+    limit = good, limit.meter = LLMRL_WEIGHTED_TOKENS, refused(limit, LLMRL_ERR_RANGE, "limits[0].weights = 0");
+    limit.cached_weight = 100001, refused(limit, LLMRL_ERR_RANGE, "limits[0].cached_weight = 100001");
+    limit = good, limit.cache_write_weight = 1, refused(limit, LLMRL_ERR_RANGE, "limits[0].cache_write_weight = 1");
     limit = good, limit.amount = 0, refused(limit, LLMRL_ERR_RANGE, "limits[0].amount = 0");
     limit = good, limit.amount = most + 1, refused(limit, LLMRL_ERR_RANGE, "limits[0].amount = 1099511627776");
     limit = good, limit.amount = UINT64_C(1) << 63, refused(limit, LLMRL_ERR_RANGE, "limits[0].amount");
@@ -143,8 +147,20 @@ static void wrong_limits(void)
     limit = good, limit.burst = most + 1, refused(limit, LLMRL_ERR_RANGE, "limits[0].burst = 1099511627776");
     limit = good, limit.flags = 4, refused(limit, LLMRL_ERR_FLAGS, "limits[0].flags");
     limit = good, limit.flags = UINT32_C(1) << 31, refused(limit, LLMRL_ERR_FLAGS, "0x80000000");
-    limit = good, limit.reserved0 = 1, refused(limit, LLMRL_ERR_FLAGS, "reserved");
-    limit = good, limit.reserved[2] = UINT64_C(1) << 63, refused(limit, LLMRL_ERR_FLAGS, "reserved");
+    limit = good, limit.resolution = 1, refused(limit, LLMRL_ERR_RANGE, "limits[0].resolution = 1");
+    limit = good, limit.resets_in_ns = 1, refused(limit, LLMRL_ERR_RANGE, "limits[0].resets_in (ns) = 1");
+
+    good.kind = LLMRL_PACING, OK(make(good, NULL, 0));
+    limit = good, limit.burst = 1, refused(limit, LLMRL_ERR_RANGE, "limits[0].burst = 1");
+    good.kind = LLMRL_FIXED_WINDOW, OK(make(good, NULL, 0));
+    limit = good, limit.burst = 99, refused(limit, LLMRL_ERR_RANGE, "limits[0].burst = 99");
+    limit = good, limit.resets_in_ns = UINT64_C(60000000001);
+    refused(limit, LLMRL_ERR_RANGE, "limits[0].resets_in (ns) = 60000000001");
+    good.kind = LLMRL_SLIDING_WINDOW, OK(make(good, NULL, 0));
+    limit = good, limit.resolution = 1001, refused(limit, LLMRL_ERR_RANGE, "limits[0].resolution = 1001");
+    limit = good, limit.period_ns = 59, refused(limit, LLMRL_ERR_RANGE, "limits[0].resolution = 60");
+    good.kind = LLMRL_SLIDING_WINDOW_LOG, OK(make(good, NULL, 0));
+    limit = good, limit.amount = 65537, refused(limit, LLMRL_ERR_RANGE, "limits[0].resolution = 65537 is outside 1..=65536");
 
     good = in_flight(1);
     OK(make(good, NULL, 0));
@@ -319,7 +335,8 @@ static void wrong_costs(void)
         EQUAL(llmrl_try_acquire(l, &cost, &permit, &wait), want);
         EQUAL(llmrl_acquire(l, &cost, LLMRL_FOREVER, &permit), want);
         EQUAL(llmrl_enqueue(l, &cost, LLMRL_FOREVER, &permit, &wait), want);
-        EQUAL(llmrl_limiter_charge(l, &cost), want);
+        /* Tokens can be used without a request. */
+        EQUAL(llmrl_limiter_charge(l, &cost), field == 0 ? LLMRL_OK : want);
         EQUAL(llmrl_adjust(l, held, &cost), want);
         EQUAL(llmrl_settle(l, held, &cost), want);
         EQUAL(llmrl_poll(l, held, &wait), LLMRL_OK);

@@ -57,11 +57,11 @@ fn literal(value: &Value, place: &str) -> String {
 fn limit(fields: &Fields) -> String {
     if fields.text("kind") == "in_flight" {
         let slots = fields.number_or("amount", "0");
-        return format!("{{LLMRL_IN_FLIGHT, 0, {slots}, 0, 0, 0, 0, {{0, 0, 0}}}}");
+        return format!("{{LLMRL_IN_FLIGHT, 0, {slots}, 0, 0, 0, 0, 0, 0, 0, 0, 0}}");
     }
     let flags = ["oversize_when_full", "start_empty"].map(|key| u32::from(fields.flag(key)));
     format!(
-        "{{LLMRL_TOKEN_BUCKET, LLMRL_{}, {}, {}, {}, {}, 0, {{0, 0, 0}}}}",
+        "{{LLMRL_TOKEN_BUCKET, LLMRL_{}, {}, {}, {}, {}, 0, 0, 0, 0, 0, 0}}",
         fields.text("meter").to_uppercase(),
         fields.number_or("amount", "0"),
         fields.number_or("period_ns", "0"),

@@ -1,0 +1,369 @@
+//! What was charged when: the memory of the limits that count over windows.
+//!
+//! An [`Account`]'s `charged` runs on as it does for a bucket; the history remembers where it stood when something was
+//! charged for the first time at each *stamp*. Stamps are the windows that the limit's line produces (`line.rs`), so one
+//! structure serves all:
+//!
+//! | limit | a stamp is | usage counts for so many stamps more (`reach`) |
+//! | --- | --- | --- |
+//! | fixed window | a window | 0 |
+//! | sliding window counter | a window | 1, in proportion |
+//! | sliding window, never over | the k-th part of a window | k |
+//! | sliding window log | a nanosecond | the window less one |
+//!
+//! ```text
+//! entry      stamp: 64
+//!            start     63                        12 11       0
+//!                     | position of `charged`: 52  | lap: 12  |    lap = index of the entry / number of entries
+//! ```
+//!
+//! Entries form a ring. Those that count are `oldest ..= latest`, and what counts is `charged - start` of the oldest of
+//! them: one subtraction, however many there are. An entry is *opened* before the first charge at its stamp, in three
+//! steps that anybody can take on: its stamp (which grows from lap to lap, so nobody sets it twice), its start (tagged by
+//! the lap), `latest`. A charge that another thread had prepared before counts in the new entry: later than it was made,
+//! and so for longer than it had to.
+//!
+//! A refund goes to the window that was charged: it raises the start of every entry up to that one, so that later windows,
+//! which do not contain the charge, do not shrink. That one is looked at by a single start at a time makes the order of
+//! these steps harmless. A full ring joins its two oldest entries: what they hold counts as long as the younger.
+//!
+//! Two threads may see time out of order. Whoever forgets entries says up to which stamp (`floor`), and nobody decides at
+//! an earlier one than that, or than the latest entry's.
+
+use super::account::{Account, TAG_BITS, TAG_MASK, View, need, signed_position};
+use super::line::{Line, Windows};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause};
+use crossbeam_utils::CachePadded;
+
+/// See the [module](self).
+pub(crate) struct History {
+    entries: Box<[Entry]>,
+    reach: AtomicU64,
+    /// Stamps in the length of a window.
+    span: AtomicU64,
+    ends: CachePadded<Ends>,
+}
+
+/// Written once per stamp, so not beside what is only read.
+struct Ends {
+    oldest: AtomicU64,
+    latest: AtomicU64,
+    floor: AtomicU64,
+}
+
+struct Entry {
+    stamp: AtomicU64,
+    start: AtomicU64,
+}
+
+/// How many stamps a window has, and for how many more usage counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) span: u64,
+    pub(crate) reach: u64,
+}
+
+/// What counts at one stamp.
+struct Count {
+    /// The `charged` word.
+    word: u64,
+    stamp: u64,
+    /// Entries that count; none if the first is beyond the last.
+    first: u64,
+    latest: u64,
+    /// All that counts, whole.
+    total: i64,
+    /// What of it was charged at this very stamp.
+    current: i64,
+}
+
+impl History {
+    /// A history of `entries` stamps (rounded up to a power of two) that begins at `stamp` with an account at `position`.
+    pub(crate) fn new(entries: usize, extent: Extent, stamp: u64, position: u64) -> Self {
+        let entries = entries.next_power_of_two();
+        let history = Self {
+            // The lap before the first, with the oldest of stamps.
+            entries: (0..entries)
+                .map(|_| Entry {
+                    stamp: AtomicU64::new(0),
+                    start: AtomicU64::new(TAG_MASK),
+                })
+                .collect(),
+            reach: AtomicU64::new(extent.reach),
+            span: AtomicU64::new(extent.span),
+            ends: CachePadded::new(Ends {
+                oldest: AtomicU64::new(0),
+                latest: AtomicU64::new(0),
+                floor: AtomicU64::new(0),
+            }),
+        };
+        let first = &history.entries[0];
+        first.stamp.store(stamp, Relaxed);
+        first.start.store(position << TAG_BITS, Relaxed);
+        history
+    }
+
+    /// Another length of window, in stamps.
+    pub(crate) fn set(&self, extent: Extent) {
+        self.reach.store(extent.reach, Relaxed);
+        self.span.store(extent.span, Relaxed);
+    }
+
+    fn entry(&self, index: u64) -> &Entry {
+        &self.entries[index as usize & (self.entries.len() - 1)]
+    }
+
+    fn lap(&self, index: u64) -> u64 {
+        index >> self.entries.len().trailing_zeros() & TAG_MASK
+    }
+
+    fn stamp(&self, index: u64) -> u64 {
+        self.entry(index).stamp.load(Acquire)
+    }
+
+    /// Where the account stood at entry `index`, or nothing if the ring has gone on.
+    fn start(&self, index: u64) -> Option<u64> {
+        let start = self.entry(index).start.load(Acquire);
+        (start & TAG_MASK == self.lap(index)).then_some(start >> TAG_BITS)
+    }
+
+    fn counts(&self, index: u64, at: u64) -> bool {
+        self.stamp(index).saturating_add(self.reach.load(Relaxed)) >= at
+    }
+
+    fn count(&self, account: &Account, stamp: u64) -> Count {
+        loop {
+            let oldest = self.ends.oldest.load(Acquire);
+            let floor = self.ends.floor.load(Acquire);
+            let latest = self.ends.latest.load(Acquire);
+            let stamp = stamp.max(floor).max(self.stamp(latest));
+            let mut first = oldest;
+            while first <= latest && !self.counts(first, stamp) {
+                first += 1;
+            }
+            if first > oldest {
+                self.forget(oldest, first.min(latest), stamp);
+            }
+            // Starts before `charged`: a refund that is counted must not be of a charge that is not.
+            let is_current = self.stamp(latest) == stamp;
+            let (Some(start), Some(newest)) = (self.start(first.min(latest)), self.start(latest))
+            else {
+                pause();
+                continue;
+            };
+            let word = account.word();
+            // Whatever is in `word` was charged in entries that have been looked at.
+            if self.ends.latest.load(Acquire) != latest {
+                continue;
+            }
+            let since = |start| signed_position((word >> TAG_BITS).wrapping_sub(start)).max(0);
+            return Count {
+                word,
+                stamp,
+                first,
+                latest,
+                total: if first <= latest { since(start) } else { 0 },
+                current: if is_current { since(newest) } else { 0 },
+            };
+        }
+    }
+
+    /// Entries before `first` do not count any more at `stamp`. Said before it is done: whoever does not find them
+    /// knows at which stamp that was right.
+    fn forget(&self, oldest: u64, first: u64, stamp: u64) {
+        self.ends.floor.fetch_max(stamp, AcqRel);
+        let _ = self
+            .ends
+            .oldest
+            .compare_exchange(oldest, first, AcqRel, Acquire);
+    }
+
+    /// The state at tick `now`. Its balance is what could be charged.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn view(&self, account: &Account, line: &Line, now: u64) -> View {
+        let count = self.count(account, line.position(now));
+        let used = match line.windows {
+            Some(Windows::Sliding) => {
+                let before = count.total - count.current;
+                let part = part_at(line, now, count.stamp);
+                // Rounded up, as what is left is rounded down.
+                count.total - (before as u128 * u128::from(part) >> 64) as i64
+            }
+            _ => count.total,
+        };
+        View::of_window(count.word, line.burst as i64 - used, count.stamp)
+    }
+
+    /// Makes sure that what is charged from now on counts as charged at `stamp` or later.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn open(&self, account: &Account, stamp: u64) {
+        loop {
+            let latest = self.ends.latest.load(Acquire);
+            let newest = self.stamp(latest);
+            if newest >= stamp {
+                return;
+            }
+            let next = latest + 1;
+            if !self.make_room(next, stamp) {
+                continue;
+            }
+            let entry = self.entry(next);
+            let seen = entry.stamp.load(Acquire);
+            if seen <= newest {
+                let _ = entry.stamp.compare_exchange(seen, stamp, AcqRel, Acquire);
+            }
+            // The start is read when the stamp stands: who charges at that stamp or later comes here first.
+            let lap = self.lap(next);
+            loop {
+                let start = entry.start.load(Acquire);
+                if start & TAG_MASK != lap.wrapping_sub(1) & TAG_MASK {
+                    break;
+                }
+                let opened = account.word() & !TAG_MASK | lap;
+                let _ = entry.start.compare_exchange(start, opened, AcqRel, Acquire);
+            }
+            let _ = self
+                .ends
+                .latest
+                .compare_exchange(latest, next, AcqRel, Acquire);
+        }
+    }
+
+    /// Sees to it that the place of entry `next` does not count; says whether it was so already.
+    fn make_room(&self, next: u64, stamp: u64) -> bool {
+        let oldest = self.ends.oldest.load(Acquire);
+        if next - oldest < self.entries.len() as u64 {
+            return true;
+        }
+        if self.counts(oldest, stamp) {
+            let (Some(start), Some(_)) = (self.start(oldest), self.start(oldest + 1)) else {
+                return false;
+            };
+            let younger = self.entry(oldest + 1);
+            let seen = younger.start.load(Acquire);
+            let joined = start << TAG_BITS | self.lap(oldest + 1);
+            let same_lap = seen & TAG_MASK == joined & TAG_MASK;
+            if !same_lap
+                || younger
+                    .start
+                    .compare_exchange(seen, joined, AcqRel, Acquire)
+                    .is_err()
+            {
+                return false;
+            }
+            let _ = self
+                .ends
+                .oldest
+                .compare_exchange(oldest, oldest + 1, AcqRel, Acquire);
+        } else {
+            self.forget(oldest, oldest + 1, stamp);
+        }
+        false
+    }
+
+    /// Takes `amount` out of what was charged at `stamp`; nothing is left to do when that does not count any more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn refund(&self, stamp: u64, amount: u64) {
+        let latest = self.ends.latest.load(Acquire);
+        let mut index = self.ends.oldest.load(Acquire);
+        while index <= latest && self.stamp(index) <= stamp {
+            let (start, lap) = (&self.entry(index).start, self.lap(index));
+            let mut seen = start.load(Acquire);
+            while seen & TAG_MASK == lap {
+                let raised = seen.wrapping_add(amount << TAG_BITS);
+                match start.compare_exchange(seen, raised, AcqRel, Acquire) {
+                    Ok(_) => break,
+                    Err(now_there) => seen = now_there,
+                }
+            }
+            index += 1;
+        }
+    }
+
+    /// First tick at which `cost` would be covered after `ahead`, if nothing else happened. More than a window's worth
+    /// ahead makes it a lower bound.
+    #[cold]
+    pub(crate) fn earliest(
+        &self,
+        account: &Account,
+        line: &Line,
+        now: u64,
+        ahead: u64,
+        cost: u64,
+    ) -> u64 {
+        let count = self.count(account, line.position(now));
+        let wanted = ahead + need(cost, line);
+        // No window takes more than a burst, so each whole one ahead is a window's length.
+        let rounds = wanted.saturating_sub(1) / line.burst;
+        let room = (line.burst - (wanted - rounds * line.burst)) as i64;
+        let later = rounds.saturating_mul(self.span.load(Relaxed));
+        match line.windows {
+            Some(Windows::Sliding) => {
+                let part = part_at(line, now, count.stamp);
+                let (stamp, part) = count.sliding(room, part);
+                if (stamp, part) <= (count.stamp, part_at(line, now, count.stamp)) && rounds == 0 {
+                    return now;
+                }
+                line.earliest_part(stamp.saturating_add(later), part)
+            }
+            _ if count.total <= room && rounds == 0 => now,
+            _ => {
+                let stamp = self.leaves(&count, room);
+                line.earliest(stamp.saturating_add(later))
+            }
+        }
+    }
+
+    /// The first stamp at which no more than `room` counts.
+    fn leaves(&self, count: &Count, room: i64) -> u64 {
+        let mut stamp = count.stamp;
+        let (mut index, mut left) = (count.first, count.total);
+        while index <= count.latest && left > room {
+            stamp = self
+                .stamp(index)
+                .saturating_add(self.reach.load(Relaxed) + 1);
+            index += 1;
+            // The ring has gone on: whoever is asked again knows better.
+            let Some(start) = self.start(index) else {
+                break;
+            };
+            left = signed_position((count.word >> TAG_BITS).wrapping_sub(start));
+        }
+        stamp
+    }
+}
+
+impl Count {
+    /// The first stamp, and part of it, at which no more than `room` counts in a sliding window counter.
+    fn sliding(&self, room: i64, now: u64) -> (u64, u64) {
+        let before = self.total - self.current;
+        if let Some(part) = part_until(before, room - self.current) {
+            return (self.stamp, part.max(now));
+        }
+        match part_until(self.current, room) {
+            Some(part) => (self.stamp + 1, part),
+            None => (self.stamp + 2, 0),
+        }
+    }
+}
+
+/// How much of a window must be over before a window before that holds `count` weighs no more than `room`, in 2^-64;
+/// nothing if it must be over whole.
+fn part_until(count: i64, room: i64) -> Option<u64> {
+    if room < 0 || room == 0 && count > 0 {
+        return None;
+    }
+    let excess = (count - room).max(0) as u128;
+    Some((excess << 64).div_ceil(count.max(1) as u128) as u64)
+}
+
+/// How much of the window `stamp` is over; nothing, for a clock that is not there yet.
+fn part_at(line: &Line, now: u64, stamp: u64) -> u64 {
+    match line.position(now) == stamp {
+        true => line.part(now),
+        false => 0,
+    }
+}
