@@ -57,33 +57,30 @@ pub unsafe extern "C" fn llmrl_bucket_new(
         buffer: message,
         size: message_size,
     };
-    guard(
-        || {
-            // SAFETY: what C promises of the pointers it gives.
-            unsafe {
-                message.explain(LLMRL_OK, "");
-                let limit = read(limit)?
-                    .to_limit()
-                    .map_err(|wrong| message.about_limit(None, wrong))?;
-                let clock = if clock.is_null() {
-                    Clock::machine()
-                } else {
-                    Clock::from(live(clock)?.clock())
-                };
-                let bucket = TokenBucket::new(limit, &clock).map_err(|error| {
-                    message.about_limit(None, (LLMRL_ERR_RANGE, error.error.to_string()))
-                })?;
-                give(
-                    out,
-                    llmrl_bucket {
-                        magic: Magic::of::<llmrl_bucket>(),
-                        bucket,
-                    },
-                )
-            }
-        },
-        || (),
-    )
+    guard(None, || {
+        // SAFETY: what C promises of the pointers it gives.
+        unsafe {
+            message.explain(LLMRL_OK, "");
+            let limit = read(limit)?
+                .to_limit()
+                .map_err(|wrong| message.about_limit(None, wrong))?;
+            let clock = if clock.is_null() {
+                Clock::machine()
+            } else {
+                Clock::from(live(clock)?.clock())
+            };
+            let bucket = TokenBucket::new(limit, &clock).map_err(|error| {
+                message.about_limit(None, (LLMRL_ERR_RANGE, error.error.to_string()))
+            })?;
+            give(
+                out,
+                llmrl_bucket {
+                    magic: Magic::of::<llmrl_bucket>(),
+                    bucket,
+                },
+            )
+        }
+    })
 }
 
 /// Takes n now, or nothing.

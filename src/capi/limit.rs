@@ -91,7 +91,9 @@ pub struct llmrl_cost {
 pub(super) unsafe fn read_cost(cost: *const llmrl_cost) -> Result<Cost, llmrl_status> {
     // SAFETY: passed on.
     let cost = unsafe { super::read(cost) }?;
-    if cost.reserved != [0; 3] {
+    // As arrays they would be compared in memory, behind a copy.
+    let [a, b, c] = cost.reserved;
+    if a | b | c != 0 {
         return Err(LLMRL_ERR_FLAGS);
     }
     Ok(Cost {

@@ -212,10 +212,9 @@ pub unsafe extern "C" fn llmrl_limiter_new(
         size: message_size,
     };
     // SAFETY: what C promises of the pointers it gives.
-    guard(
-        || unsafe { make(limits, count, options, options_size, out, message) },
-        || (),
-    )
+    guard(None, || unsafe {
+        make(limits, count, options, options_size, out, message)
+    })
 }
 
 /// # Safety As the header says of the function above.
@@ -325,20 +324,18 @@ pub unsafe extern "C" fn llmrl_limiter_free(l: *mut llmrl_limiter) {
     let Ok(live) = (unsafe { live(l) }) else {
         return;
     };
-    let close = || {
+    guard(None, || {
         live.close();
         Ok(LLMRL_OK)
-    };
-    guard(close, || ());
+    });
     live.magic.clear();
     // SAFETY: it was live, so it came from `Arc::into_raw`; not recognised any more, it is not freed twice. Those who are
     // blocked have counts of their own.
     let object = unsafe { Arc::from_raw(ptr::from_ref(live)) };
-    let drop = || {
+    guard(None, || {
         drop(object);
         Ok(LLMRL_OK)
-    };
-    guard(drop, || ());
+    });
 }
 
 /// Changes the limit of that index, from now on. A token bucket gets another rate and

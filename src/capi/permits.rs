@@ -143,29 +143,26 @@ pub unsafe extern "C" fn llmrl_acquire(
         Arc::increment_strong_count(l);
         Arc::from_raw(l)
     };
-    guard(
-        || {
-            // SAFETY: what C promises of the pointers it gives.
-            unsafe {
-                let cost = read_cost(cost)?;
-                let claim = match l.keeps(permit)? {
-                    true => Some(l.table.insert().ok_or(LLMRL_ERR_FULL)?),
-                    false => None,
-                };
-                match l.limiter.block(&cost, timeout(timeout_ns)) {
-                    Ok(grant) => {
-                        if let Some(claim) = claim {
-                            write(permit, claim.number());
-                            claim.hold(grant);
-                        }
-                        Ok(LLMRL_OK)
+    guard(Some(&l), || {
+        // SAFETY: what C promises of the pointers it gives.
+        unsafe {
+            let cost = read_cost(cost)?;
+            let claim = match l.keeps(permit)? {
+                true => Some(l.table.insert().ok_or(LLMRL_ERR_FULL)?),
+                false => None,
+            };
+            match l.limiter.block(&cost, timeout(timeout_ns)) {
+                Ok(grant) => {
+                    if let Some(claim) = claim {
+                        write(permit, claim.number());
+                        claim.hold(grant);
                     }
-                    Err(refused) => Err(refuse(refused, ptr::null_mut())),
+                    Ok(LLMRL_OK)
                 }
+                Err(refused) => Err(refuse(refused, ptr::null_mut())),
             }
-        },
-        || l.close(),
-    )
+        }
+    })
 }
 
 /// Asks, and joins the queue if it is not yet the request's turn. Never blocks.
