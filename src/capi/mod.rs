@@ -18,6 +18,7 @@ pub mod in_flight;
 pub mod limit;
 pub mod limiter;
 pub mod permits;
+pub mod stats;
 pub mod status;
 mod table;
 pub mod version;

@@ -4,6 +4,7 @@ use super::bucket::*;
 use super::limit::*;
 use super::limiter::*;
 use super::permits::*;
+use super::stats::*;
 use super::*;
 use std::ffi::CStr;
 
