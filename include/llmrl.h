@@ -807,7 +807,8 @@ llmrl_status llmrl_bucket_new(const llmrl_limit *limit,
  * - LLMRL_OK: they are the caller's.
  * - LLMRL_REFUSED: there are not enough. *wait_ns, if wait_ns is not NULL, is the time
  *   after which the same take succeeds, absent others, and a nanosecond before which it
- *   does not.
+ *   does not; or LLMRL_FOREVER, if no clock runs for so long. To find that out is most of
+ *   what a refusal costs.
  * - LLMRL_ERR_NEVER: more than the bucket ever holds.
  * - LLMRL_ERR_COST: n is 0 or above 2^40 - 1.
  */

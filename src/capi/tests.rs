@@ -107,6 +107,25 @@ fn a_panic_leaves_other_objects_alone() {
 }
 
 #[test]
+fn a_refusal_without_end_is_no_error() {
+    let mut b = ptr::null_mut();
+    // SAFETY: as above.
+    unsafe {
+        let status = llmrl_bucket_new(&REQUESTS, ptr::null(), &mut b, ptr::null_mut(), 0);
+        assert_eq!(status, LLMRL_OK);
+        assert_eq!(llmrl_bucket_pause(b, LLMRL_FOREVER), LLMRL_OK);
+        let mut wait = 0;
+        assert_eq!(llmrl_bucket_try_take(b, 1, &mut wait), LLMRL_REFUSED);
+        assert_eq!(wait, LLMRL_FOREVER);
+        assert_eq!(
+            llmrl_bucket_try_take(b, 101, ptr::null_mut()),
+            LLMRL_ERR_NEVER
+        );
+        llmrl_bucket_free(b);
+    }
+}
+
+#[test]
 fn an_object_of_another_kind_is_told_apart() {
     let l = limiter();
     // SAFETY: the memory of a limiter can be read as far as its magic word, wherever another object has its own.
