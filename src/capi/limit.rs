@@ -42,7 +42,7 @@ pub const LLMRL_START_EMPTY: u32 = 2;
 /// };
 /// ```
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct llmrl_limit {
     /// LLMRL_TOKEN_BUCKET or LLMRL_IN_FLIGHT.
     pub kind: u32,
@@ -68,7 +68,7 @@ pub struct llmrl_limit {
 /// What a request will use, or has used. Each count is at most 2^40 - 1, input_tokens +
 /// output_tokens as well.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct llmrl_cost {
     /// Usually 1, and at least that.
     pub requests: u64,

@@ -46,6 +46,15 @@ fn limiter() -> *mut llmrl_limiter {
     limiter
 }
 
+fn bucket() -> *mut llmrl_bucket {
+    let mut bucket = ptr::null_mut();
+    // SAFETY: every pointer is valid or null.
+    let status =
+        unsafe { llmrl_bucket_new(&REQUESTS, ptr::null(), &mut bucket, ptr::null_mut(), 0) };
+    assert_eq!(status, LLMRL_OK);
+    bucket
+}
+
 #[test]
 fn a_panic_closes_the_limiter() {
     let l = limiter();
@@ -95,11 +104,9 @@ fn a_panic_gives_the_number_back() {
 
 #[test]
 fn a_panic_leaves_other_objects_alone() {
-    let mut b = ptr::null_mut();
+    let b = bucket();
     // SAFETY: as above.
     unsafe {
-        let status = llmrl_bucket_new(&REQUESTS, ptr::null(), &mut b, ptr::null_mut(), 0);
-        assert_eq!(status, LLMRL_OK);
         assert_eq!(with(b, |_| panic!("in a bucket")), LLMRL_ERR_PANIC);
         assert_eq!(llmrl_bucket_try_take(b, 1, ptr::null_mut()), LLMRL_OK);
         llmrl_bucket_free(b);
@@ -108,11 +115,9 @@ fn a_panic_leaves_other_objects_alone() {
 
 #[test]
 fn a_refusal_without_end_is_no_error() {
-    let mut b = ptr::null_mut();
+    let b = bucket();
     // SAFETY: as above.
     unsafe {
-        let status = llmrl_bucket_new(&REQUESTS, ptr::null(), &mut b, ptr::null_mut(), 0);
-        assert_eq!(status, LLMRL_OK);
         assert_eq!(llmrl_bucket_pause(b, LLMRL_FOREVER), LLMRL_OK);
         let mut wait = 0;
         assert_eq!(llmrl_bucket_try_take(b, 1, &mut wait), LLMRL_REFUSED);
