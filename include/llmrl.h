@@ -179,8 +179,8 @@ typedef int32_t llmrl_status;
 
 /**
  * A cost outside its range: each count is at most 2^40 - 1, input and output tokens
- * together as well, and the requests are at least 1. For the bare bucket: n is 1 to
- * 2^40 - 1.
+ * together as well, and the requests are at least 1, except of llmrl_limiter_charge().
+ * For the bare bucket: n is 1 to 2^40 - 1.
  */
 #define LLMRL_ERR_COST -5
 
@@ -327,7 +327,7 @@ typedef struct llmrl_limit {
  * output_tokens as well.
  */
 typedef struct llmrl_cost {
-    /** Usually 1, and at least that. */
+    /** Usually 1, and at least that; in llmrl_limiter_charge() also 0. */
     uint64_t requests;
     /** Tokens of the prompt. */
     uint64_t input_tokens;
@@ -549,8 +549,9 @@ llmrl_status llmrl_limiter_pause(const struct llmrl_limiter *l,
                                  uint64_t duration_ns);
 
 /**
- * Counts use that did not pass here: what another program used, or what a report says.
- * Token buckets may go below zero; nothing is admitted until that is made good.
+ * Counts use that did not pass here: what another program used, or what a report says;
+ * also tokens without a request, with cost->requests 0. Token buckets may go below zero;
+ * nothing is admitted until that is made good.
  *
  * Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_FLAGS (a reserved field) or LLMRL_ERR_NULL.
  */

@@ -70,7 +70,7 @@ pub struct llmrl_limit {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct llmrl_cost {
-    /// Usually 1, and at least that.
+    /// Usually 1, and at least that; in llmrl_limiter_charge() also 0.
     pub requests: u64,
     /// Tokens of the prompt.
     pub input_tokens: u64,

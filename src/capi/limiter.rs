@@ -340,8 +340,9 @@ pub unsafe extern "C" fn llmrl_limiter_pause(
     }
 }
 
-/// Counts use that did not pass here: what another program used, or what a report says.
-/// Token buckets may go below zero; nothing is admitted until that is made good.
+/// Counts use that did not pass here: what another program used, or what a report says;
+/// also tokens without a request, with cost->requests 0. Token buckets may go below zero;
+/// nothing is admitted until that is made good.
 ///
 /// Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_FLAGS (a reserved field) or LLMRL_ERR_NULL.
 #[unsafe(no_mangle)]
