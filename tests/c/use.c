@@ -137,11 +137,11 @@ static void a_clock(void)
     EQUAL(now, 15);
     OK(llmrl_clock_advance(clock, UINT64_MAX));
     OK(llmrl_clock_now(clock, &now));
-    EQUAL(now, INT64_MAX);
+    EQUAL(now, INT64_MAX / 2);
     llmrl_clock_free(clock);
     clock = clock_at(UINT64_MAX);
     OK(llmrl_clock_now(clock, &now));
-    EQUAL(now, INT64_MAX);
+    EQUAL(now, INT64_MAX / 2);
     llmrl_clock_free(clock);
 }
 
