@@ -446,7 +446,7 @@ static void stale_numbers(void)
 
 static void timeouts(void)
 {
-    llmrl_clock *clock = clock_at(UINT64_C(1) << 62);
+    llmrl_clock *clock = clock_at(UINT64_C(1) << 61);
     llmrl_options options = no_options();
     llmrl_limit limit = bucket(LLMRL_REQUESTS, 1);
     llmrl_limiter *l;
