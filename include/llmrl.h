@@ -179,8 +179,8 @@ typedef int32_t llmrl_status;
 
 /**
  * A cost outside its range: each count is at most 2^40 - 1, input and output tokens
- * together as well, and the requests are at least 1. For the bare bucket: n is 1 to
- * 2^40 - 1.
+ * together as well, and the requests are at least 1, except of llmrl_limiter_charge().
+ * For the bare bucket: n is 1 to 2^40 - 1.
  */
 #define LLMRL_ERR_COST -5
 
@@ -380,7 +380,7 @@ typedef struct llmrl_limit {
  * output_tokens as well.
  */
 typedef struct llmrl_cost {
-    /** Usually 1, and at least that, but for llmrl_limiter_charge(). */
+    /** Usually 1, and at least that; in llmrl_limiter_charge() also 0. */
     uint64_t requests;
     /** Tokens of the prompt. */
     uint64_t input_tokens;
@@ -524,55 +524,6 @@ typedef struct llmrl_options {
 } llmrl_options;
 
 /**
- * Counted since the limiter was made. May grow at the end in later versions, so its
- * size is passed along with it.
- */
-typedef struct llmrl_stats {
-    /** Requests admitted, at once or after waiting. */
-    uint64_t granted;
-    /** Requests refused, with LLMRL_REFUSED or an error. */
-    uint64_t refused;
-    /** Waiting now, or with an outcome that has not been polled. */
-    uint64_t waiting;
-    /** Permits held now, if there is an in-flight limit. */
-    uint64_t in_flight;
-    /** Tickets cancelled. */
-    uint64_t cancelled;
-    /** Waits that ended because their timeout had passed. */
-    uint64_t timed_out;
-    /** Threads woken and callbacks called. */
-    uint64_t wakes;
-    /** How long all who waited and were admitted have waited, together. */
-    uint64_t wait_total_ns;
-    /** The longest of these waits. */
-    uint64_t wait_max_ns;
-} llmrl_stats;
-
-/**
- * How one limit stands. May grow at the end in later versions, so its size is passed
- * along with it.
- */
-typedef struct llmrl_limit_state {
-    /** As in llmrl_limit, like the next four, with all changes since. */
-    uint32_t kind;
-    /** See llmrl_limit. */
-    uint32_t meter;
-    /** See llmrl_limit. */
-    uint64_t amount;
-    /** See llmrl_limit; the default is spelled out. */
-    uint64_t period_ns;
-    /** See llmrl_limit; the default is spelled out. */
-    uint64_t burst;
-    /**
-     * What could be taken now: tokens, or permits. Negative: debt, or more held than a
-     * resize allows.
-     */
-    int64_t available;
-    /** For how long it is still paused. */
-    uint64_t paused_ns;
-} llmrl_limit_state;
-
-/**
  * Makes a limiter of count limits, 1 to LLMRL_MAX_LIMITS, which are referred to by
  * their index from then on. limits may be forgotten afterwards. options may be NULL;
  * options_size is sizeof *options.
@@ -664,33 +615,13 @@ llmrl_status llmrl_limiter_align(const struct llmrl_limiter *l,
                                  uint64_t resets_in_ns);
 
 /**
- * Counts use that did not pass here: what another program used, or what a report says.
- * Token buckets may go below zero; nothing is admitted until that is made good.
+ * Counts use that did not pass here: what another program used, or what a report says;
+ * also tokens without a request, with cost->requests 0. Token buckets may go below zero;
+ * nothing is admitted until that is made good.
  *
  * Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_FLAGS (a reserved field) or LLMRL_ERR_NULL.
  */
 llmrl_status llmrl_limiter_charge(const struct llmrl_limiter *l, const llmrl_cost *cost);
-
-/**
- * Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
- * never held for long. Exact when nothing is going on; otherwise the numbers are of
- * slightly different instants.
- *
- * Returns LLMRL_OK, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
- */
-llmrl_status llmrl_limiter_stats(const struct llmrl_limiter *l,
-                                 struct llmrl_stats *out,
-                                 size_t out_size);
-
-/**
- * Reads how the limit of that index stands; out_size is sizeof *out.
- *
- * Returns LLMRL_OK, LLMRL_ERR_INDEX, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
- */
-llmrl_status llmrl_limiter_limit_state(const struct llmrl_limiter *l,
-                                       uint32_t index,
-                                       struct llmrl_limit_state *out,
-                                       size_t out_size);
 
 
 /* ----------------------------------------------------------------------------------------
@@ -833,6 +764,84 @@ llmrl_status llmrl_cancel(const llmrl_limiter *l, llmrl_permit permit);
 
 
 /* ----------------------------------------------------------------------------------------
+ * How a limiter stands
+ *
+ * What it has counted, and what each of its limits would admit. To be looked at now and
+ * then; nothing here is needed for admitting.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * Counted since the limiter was made. May grow at the end in later versions, so its
+ * size is passed along with it.
+ */
+typedef struct llmrl_stats {
+    /** Requests admitted, at once or after waiting. */
+    uint64_t granted;
+    /** Requests refused, with LLMRL_REFUSED or an error. */
+    uint64_t refused;
+    /** Waiting now, or with an outcome that has not been polled. */
+    uint64_t waiting;
+    /** Permits held now, if there is an in-flight limit. */
+    uint64_t in_flight;
+    /** Tickets cancelled. */
+    uint64_t cancelled;
+    /** Waits that ended because their timeout had passed. */
+    uint64_t timed_out;
+    /** Threads woken and callbacks called. */
+    uint64_t wakes;
+    /** How long all who waited and were admitted have waited, together. */
+    uint64_t wait_total_ns;
+    /** The longest of these waits. */
+    uint64_t wait_max_ns;
+} llmrl_stats;
+
+/**
+ * How one limit stands. May grow at the end in later versions, so its size is passed
+ * along with it.
+ */
+typedef struct llmrl_limit_state {
+    /** As in llmrl_limit, like the next four, with all changes since. */
+    uint32_t kind;
+    /** See llmrl_limit. */
+    uint32_t meter;
+    /** See llmrl_limit. */
+    uint64_t amount;
+    /** See llmrl_limit; the default is spelled out. */
+    uint64_t period_ns;
+    /** See llmrl_limit; the default is spelled out. */
+    uint64_t burst;
+    /**
+     * What could be taken now: tokens, or permits. Negative: debt, or more held than a
+     * resize allows.
+     */
+    int64_t available;
+    /** For how long it is still paused. */
+    uint64_t paused_ns;
+} llmrl_limit_state;
+
+/**
+ * Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
+ * never held for long. Exact when nothing is going on; otherwise the numbers are of
+ * slightly different instants.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_limiter_stats(const llmrl_limiter *l,
+                                 struct llmrl_stats *out,
+                                 size_t out_size);
+
+/**
+ * Reads how the limit of that index stands; out_size is sizeof *out.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_INDEX, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_limiter_limit_state(const llmrl_limiter *l,
+                                       uint32_t index,
+                                       struct llmrl_limit_state *out,
+                                       size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
  * Token bucket, by itself
  *
  * One limit without a queue, for those who want no more. Taking is one reading of the
@@ -865,7 +874,8 @@ llmrl_status llmrl_bucket_new(const llmrl_limit *limit,
  * - LLMRL_OK: they are the caller's.
  * - LLMRL_REFUSED: there are not enough. *wait_ns, if wait_ns is not NULL, is the time
  *   after which the same take succeeds, absent others, and a nanosecond before which it
- *   does not.
+ *   does not; or LLMRL_FOREVER, if no clock runs for so long. To find that out is most of
+ *   what a refusal costs.
  * - LLMRL_ERR_NEVER: more than the bucket ever holds.
  * - LLMRL_ERR_COST: n is 0 or above 2^40 - 1.
  */

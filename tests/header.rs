@@ -12,12 +12,13 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "status",
     "limit",
     "clock",
     "limiter",
     "permits",
+    "stats",
     "bucket",
     "in_flight",
     "version",

@@ -1,41 +1,62 @@
 //! Exhaustive model checking of the protocol with loom: `make test-loom`.
 //!
-//! Each model explores every schedule with as many preemptions as its bound says, for 30 seconds at most, and says
-//! whether that was all. `LLMRL_LOOM_PREEMPTIONS=3` replaces the bounds and `LLMRL_LOOM_SECONDS` the time.
+//! Each model explores every schedule, or every one with as many preemptions as its bound says, for 30 seconds at most,
+//! and says on standard error how far it came. `LLMRL_LOOM_PREEMPTIONS=3` replaces the bounds (`all` is none) and
+//! `LLMRL_LOOM_SECONDS` the time.
+//!
+//! "All" are those that loom tells apart. It leaves some out: where a thread loads a word and then changes it, it may
+//! not try the change before another thread's load (<https://github.com/tokio-rs/loom/issues/166>). shuttle does not
+//! reason about schedules, and so leaves none out; the mutants show that what matters is found by one of the two.
 #![cfg(loom)]
 
 mod protocol;
 use protocol::scenarios::*;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-fn check(preemptions: usize, scenario: impl Fn() + Sync + Send + 'static) {
+/// No bound on preemptions.
+const ALL: usize = usize::MAX;
+
+fn check(name: &str, preemptions: usize, scenario: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    let bound = std::env::var("LLMRL_LOOM_PREEMPTIONS").map_or(preemptions, |text| {
-        text.parse().expect("LLMRL_LOOM_PREEMPTIONS is a number")
-    });
+    let bound = match std::env::var("LLMRL_LOOM_PREEMPTIONS").as_deref() {
+        Ok("all") => ALL,
+        Ok(text) => text
+            .parse()
+            .expect("LLMRL_LOOM_PREEMPTIONS is a number or `all`"),
+        Err(_) => preemptions,
+    };
     let seconds = std::env::var("LLMRL_LOOM_SECONDS").map_or(30, |text| {
         text.parse().expect("LLMRL_LOOM_SECONDS is a number")
     });
-    model.preemption_bound = Some(bound);
-    model.max_duration = Some(std::time::Duration::from_secs(seconds));
+    let time = Duration::from_secs(seconds);
+    model.preemption_bound = (bound < ALL).then_some(bound);
+    model.max_duration = Some(time);
     model.max_branches = 100_000;
     model.log = false;
-    let start = std::time::Instant::now();
-    let schedules = std::sync::atomic::AtomicUsize::new(0);
-    let schedules: &'static _ = Box::leak(Box::new(schedules));
+    let start = Instant::now();
+    let schedules: &'static _ = Box::leak(Box::new(AtomicUsize::new(0)));
     model.check(move || {
-        schedules.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        schedules.fetch_add(1, Relaxed);
         scenario();
     });
-    let ended = match start.elapsed().as_secs() < seconds {
-        true => "all",
-        false => "as many as the time allows",
+    let bound = match bound {
+        ALL => String::new(),
+        bound => format!(" with up to {bound} preemptions"),
     };
-    eprintln!("{schedules:?} schedules with up to {bound} preemptions: {ended}");
+    let schedules = schedules.load(Relaxed);
+    let all = match start.elapsed() < time {
+        true => format!("all schedules{bound}: {schedules}"),
+        false => format!("not all schedules{bound}: {schedules} in {seconds} s"),
+    };
+    // Not eprintln, which shows nothing of a test that passes.
+    let _ = writeln!(std::io::stderr(), "{name}: {all}");
 }
 
 macro_rules! models {
     ($($name:ident: $preemptions:expr => $scenario:expr;)*) => {
-        $(#[test] fn $name() { check($preemptions, || $scenario); })*
+        $(#[test] fn $name() { check(stringify!($name), $preemptions, || $scenario); })*
     };
 }
 
@@ -48,6 +69,9 @@ models! {
     event_loop_1: 3 => event_loop_is_called(1);
     refund_1: 4 => refund_is_the_only_source(1);
     refund_2: 3 => refund_is_the_only_source(2);
+    two_takers_1: ALL => two_takers(1, 0);
+    two_takers_1_and_a_slot: ALL => two_takers(1, 1);
+    two_takers_2_and_a_slot: ALL => two_takers(2, 1);
     taker_against_ticket_1: 3 => taker_against_ticket(1, 0);
     taker_against_ticket_2: 2 => taker_against_ticket(2, 1);
     nobody_passes_1: 3 => nobody_passes(1);
@@ -57,20 +81,20 @@ models! {
     only_slot_comes_free_0: 3 => the_only_slot_comes_free();
     taker_stalls_1: 3 => taker_stalls_across_a_grant(1);
     taker_stalls_2: 2 => taker_stalls_across_a_grant(2);
-    pause_against_taker_1: 8 => pause_against_taker(1);
-    pause_against_taker_2: 4 => pause_against_taker(2);
+    pause_against_taker_1: ALL => pause_against_taker(1);
+    pause_against_taker_2: ALL => pause_against_taker(2);
     pause_against_queue_1: 3 => pause_against_queue(1);
     charge_against_queue_1: 3 => charge_against_queue(1);
     resize_1: 3 => resize_under_a_waiter(1);
-    close_1: 4 => close_under_a_waiter(1);
+    close_1: ALL => close_under_a_waiter(1);
     laps_1: 2 => laps(1);
     head_expires_0: 3 => head_expires(0);
     head_expires_1: 2 => head_expires(1);
     half_a_charge_2: 3 => half_a_charge();
-    bucket_pauses_1: 8 => bucket_pauses();
-    rollback: 3 => rollback_mints_nothing();
+    bucket_pauses_1: ALL => bucket_pauses();
+    rollback: ALL => rollback_mints_nothing();
     two_helpers_1: 3 => two_helpers(1);
-    one_waiter_and_the_clock: 3 => waiters_and_the_clock(1, 1);
+    one_waiter_and_the_clock: ALL => waiters_and_the_clock(1, 1);
 }
 
 // Three threads.

@@ -36,6 +36,7 @@ macro_rules! models {
 models! {
     release_of_a_slot => release_is_the_only_source(2);
     refund => refund_is_the_only_source(3);
+    two_takers_3 => two_takers(3, 1);
     taker_against_ticket_2 => taker_against_ticket(2, 1);
     nobody_passes_2 => nobody_passes(2);
     nobody_passes_empty_2 => nobody_passes_while_the_queue_empties(2);

@@ -1,48 +1,18 @@
 //! The C interface as its users get it: the shared library, opened at run time.
 
+use llmrl::capi::limit::{llmrl_cost, llmrl_limit};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::PathBuf;
 
-/// As in `include/llmrl.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct Limit {
-    pub kind: u32,
-    pub meter: u32,
-    pub amount: u64,
-    pub period_ns: u64,
-    pub burst: u64,
-    pub flags: u32,
-    pub resolution: u32,
-    pub resets_in_ns: u64,
-    pub weights: [u32; 4],
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct Cost {
-    pub requests: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub cached_tokens: u64,
-    pub cache_write_tokens: u64,
-    pub reserved: [u64; 3],
-}
-
-pub const TOKEN_BUCKET: u32 = 1;
-pub const IN_FLIGHT: u32 = 2;
-pub const REQUESTS: u32 = 1;
-pub const TOKENS: u32 = 2;
-
 type BucketNew = unsafe extern "C" fn(
-    *const Limit,
+    *const llmrl_limit,
     *const c_void,
     *mut *mut c_void,
     *mut c_char,
     usize,
 ) -> c_int;
 type LimiterNew = unsafe extern "C" fn(
-    *const Limit,
+    *const llmrl_limit,
     usize,
     *const c_void,
     usize,
@@ -51,7 +21,8 @@ type LimiterNew = unsafe extern "C" fn(
     usize,
 ) -> c_int;
 type TryTake = unsafe extern "C" fn(*const c_void, u64, *mut u64) -> c_int;
-type TryAcquire = unsafe extern "C" fn(*const c_void, *const Cost, *mut u64, *mut u64) -> c_int;
+type TryAcquire =
+    unsafe extern "C" fn(*const c_void, *const llmrl_cost, *mut u64, *mut u64) -> c_int;
 type Release = unsafe extern "C" fn(*const c_void, u64) -> c_int;
 
 /// The functions that are measured.
@@ -120,7 +91,7 @@ impl Library {
     }
 
     /// A bare bucket; it lives for as long as the process.
-    pub fn bucket(&self, limit: Limit) -> Bucket<'_> {
+    pub fn bucket(&self, limit: llmrl_limit) -> Bucket<'_> {
         let mut bucket = std::ptr::null_mut();
         // SAFETY: as the header says; no clock is the machine's.
         let status = unsafe {
@@ -137,7 +108,7 @@ impl Library {
     }
 
     /// A limiter; it lives for as long as the process.
-    pub fn limiter(&self, limits: &[Limit]) -> Limiter<'_> {
+    pub fn limiter(&self, limits: &[llmrl_limit]) -> Limiter<'_> {
         let mut limiter = std::ptr::null_mut();
         let nothing = std::ptr::null();
         // SAFETY: as the header says; no options are the defaults.
@@ -169,6 +140,15 @@ impl Bucket<'_> {
         // SAFETY: a live bucket; where to write a wait may be null.
         unsafe { (self.0.bucket_try_take)(self.1, n, std::ptr::null_mut()) == 0 }
     }
+
+    /// Says how long to wait, 0 if it has taken.
+    #[inline(always)]
+    pub fn wait_for(&self, n: u64) -> u64 {
+        let mut wait = 0;
+        // SAFETY: a live bucket, and where to write a wait.
+        unsafe { (self.0.bucket_try_take)(self.1, n, &mut wait) };
+        wait
+    }
 }
 
 pub struct Limiter<'a>(&'a Library, *mut c_void);
@@ -179,14 +159,14 @@ unsafe impl Sync for Limiter<'_> {}
 impl Limiter<'_> {
     /// Without a permit, for limiters without an in-flight limit.
     #[inline(always)]
-    pub fn try_acquire(&self, cost: &Cost) -> bool {
+    pub fn try_acquire(&self, cost: &llmrl_cost) -> bool {
         let nothing = std::ptr::null_mut();
         // SAFETY: a live limiter and a cost; the rest may be null.
         unsafe { (self.0.try_acquire)(self.1, cost, nothing, nothing) == 0 }
     }
 
     #[inline(always)]
-    pub fn acquire_and_release(&self, cost: &Cost) -> bool {
+    pub fn acquire_and_release(&self, cost: &llmrl_cost) -> bool {
         let mut permit = 0;
         // SAFETY: a live limiter, a cost and where to write the permit.
         unsafe {

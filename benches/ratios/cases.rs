@@ -4,6 +4,7 @@ use crate::abi::{self, Library};
 use crate::floor::{self, Floor};
 use crate::measure::{Against, Case};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use llmrl::capi::limit::*;
 use llmrl::{Clock, Cost, Limit, Limiter, TokenBucket};
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -108,13 +109,13 @@ fn three_limits() -> Limiter {
         .unwrap()
 }
 
-fn c_limit(meter: u32, refusing: bool) -> abi::Limit {
+fn c_limit(meter: u32, refusing: bool) -> llmrl_limit {
     let (amount, period, flags) = match refusing {
         false => (PLENTY, SECOND, 0),
-        true => (1, DAY, 2),
+        true => (1, DAY, LLMRL_START_EMPTY),
     };
-    abi::Limit {
-        kind: abi::TOKEN_BUCKET,
+    llmrl_limit {
+        kind: LLMRL_TOKEN_BUCKET,
         meter,
         amount,
         period_ns: period.as_nanos() as u64,
@@ -124,20 +125,20 @@ fn c_limit(meter: u32, refusing: bool) -> abi::Limit {
 }
 
 fn c_three(library: &Library) -> abi::Limiter<'_> {
-    let in_flight = abi::Limit {
-        kind: abi::IN_FLIGHT,
+    let in_flight = llmrl_limit {
+        kind: LLMRL_IN_FLIGHT,
         amount: 1_000,
         ..Default::default()
     };
     library.limiter(&[
-        c_limit(abi::REQUESTS, false),
-        c_limit(abi::TOKENS, false),
+        c_limit(LLMRL_REQUESTS, false),
+        c_limit(LLMRL_TOKENS, false),
         in_flight,
     ])
 }
 
 const TOKENS: Cost = Cost::tokens(5, 5);
-const C_REQUEST: abi::Cost = abi::Cost {
+const C_REQUEST: llmrl_cost = llmrl_cost {
     requests: 1,
     input_tokens: 0,
     output_tokens: 0,
@@ -145,7 +146,7 @@ const C_REQUEST: abi::Cost = abi::Cost {
     cache_write_tokens: 0,
     reserved: [0; 3],
 };
-const C_TOKENS: abi::Cost = abi::Cost {
+const C_TOKENS: llmrl_cost = llmrl_cost {
     input_tokens: 5,
     output_tokens: 5,
     ..C_REQUEST
@@ -164,7 +165,7 @@ pub fn all(library: Option<&Library>) -> Vec<Case<'_>> {
         .target(1.10),
     );
     if let Some(library) = library {
-        let free = library.bucket(c_limit(abi::TOKENS, false));
+        let free = library.bucket(c_limit(LLMRL_TOKENS, false));
         let case = Case::new("  through the C interface", Admit, often!(free.try_take(1)));
         cases.push(case.above_last(0.5));
     }
@@ -177,13 +178,24 @@ pub fn all(library: Option<&Library>) -> Vec<Case<'_>> {
         .target(1.20),
     );
     if let Some(library) = library {
-        let spent = library.bucket(c_limit(abi::TOKENS, true));
+        let spent = library.bucket(c_limit(LLMRL_TOKENS, true));
         let case = Case::new(
             "  through the C interface",
             Refuse,
             often!(spent.try_take(1)),
         );
         cases.push(case.above_last(0.5));
+    }
+    let spent = bucket(true);
+    cases.push(Case::new(
+        "TokenBucket, refuse and say how long",
+        Refuse,
+        often!(spent.try_take(1).err().and_then(|short| short.wait())),
+    ));
+    if let Some(library) = library {
+        let spent = library.bucket(c_limit(LLMRL_TOKENS, true));
+        let run = often!(spent.wait_for(1));
+        cases.push(Case::new("  through the C interface", Refuse, run).above_last(0.5));
     }
     let (free, spent) = (one_limit(false), one_limit(true));
     let request = Cost::request();
@@ -196,7 +208,7 @@ pub fn all(library: Option<&Library>) -> Vec<Case<'_>> {
         .target(1.40),
     );
     if let Some(library) = library {
-        let free = library.limiter(&[c_limit(abi::REQUESTS, false)]);
+        let free = library.limiter(&[c_limit(LLMRL_REQUESTS, false)]);
         let case = Case::new(
             "  through the C interface",
             Admit,
@@ -354,7 +366,7 @@ pub fn contended(library: Option<&Library>) -> Vec<Case<'_>> {
         .target(1.0 / 0.9),
     ];
     if let Some(library) = library {
-        let free = library.bucket(c_limit(abi::TOKENS, false));
+        let free = library.bucket(c_limit(LLMRL_TOKENS, false));
         cases.push(Case::new(
             "  through the C interface",
             Admit,

@@ -57,33 +57,30 @@ pub unsafe extern "C" fn llmrl_bucket_new(
         buffer: message,
         size: message_size,
     };
-    guard(
-        || {
-            // SAFETY: what C promises of the pointers it gives.
-            unsafe {
-                message.explain(LLMRL_OK, "");
-                let limit = read(limit)?
-                    .to_limit()
-                    .map_err(|wrong| message.about_limit(None, wrong))?;
-                let clock = if clock.is_null() {
-                    Clock::machine()
-                } else {
-                    Clock::from(live(clock)?.clock())
-                };
-                let bucket = TokenBucket::new(limit, &clock).map_err(|error| {
-                    message.about_limit(None, (LLMRL_ERR_RANGE, error.error.to_string()))
-                })?;
-                give(
-                    out,
-                    llmrl_bucket {
-                        magic: Magic::of::<llmrl_bucket>(),
-                        bucket,
-                    },
-                )
-            }
-        },
-        || (),
-    )
+    guard(None, || {
+        // SAFETY: what C promises of the pointers it gives.
+        unsafe {
+            message.explain(LLMRL_OK, "");
+            let limit = read(limit)?
+                .to_limit()
+                .map_err(|wrong| message.about_limit(None, wrong))?;
+            let clock = if clock.is_null() {
+                Clock::machine()
+            } else {
+                Clock::from(live(clock)?.clock())
+            };
+            let bucket = TokenBucket::new(limit, &clock).map_err(|error| {
+                message.about_limit(None, (LLMRL_ERR_RANGE, error.error.to_string()))
+            })?;
+            give(
+                out,
+                llmrl_bucket {
+                    magic: Magic::of::<llmrl_bucket>(),
+                    bucket,
+                },
+            )
+        }
+    })
 }
 
 /// Takes n now, or nothing.
@@ -91,7 +88,8 @@ pub unsafe extern "C" fn llmrl_bucket_new(
 /// - LLMRL_OK: they are the caller's.
 /// - LLMRL_REFUSED: there are not enough. *wait_ns, if wait_ns is not NULL, is the time
 ///   after which the same take succeeds, absent others, and a nanosecond before which it
-///   does not.
+///   does not; or LLMRL_FOREVER, if no clock runs for so long. To find that out is most of
+///   what a refusal costs.
 /// - LLMRL_ERR_NEVER: more than the bucket ever holds.
 /// - LLMRL_ERR_COST: n is 0 or above 2^40 - 1.
 #[unsafe(no_mangle)]
@@ -102,15 +100,15 @@ pub unsafe extern "C" fn llmrl_bucket_try_take(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with(b, |b| {
-            let short = match b.bucket.try_take(amount(n)?) {
-                Ok(()) => return Ok(LLMRL_OK),
-                Err(short) => short,
-            };
-            // The answer needs it only when somebody asks how long, or when n may be too much for ever.
-            let wait = short.wait().ok_or(LLMRL_ERR_NEVER)?;
-            write(wait_ns, self::wait_ns(Some(wait)));
-            Ok(LLMRL_REFUSED)
+        with(b, |b| match b.bucket.try_take(amount(n)?) {
+            Ok(()) => Ok(LLMRL_OK),
+            Err(short) if short.is_never() => Err(LLMRL_ERR_NEVER),
+            Err(short) => {
+                if !wait_ns.is_null() {
+                    write(wait_ns, self::wait_ns(short.wait()));
+                }
+                Ok(LLMRL_REFUSED)
+            }
         })
     }
 }

@@ -50,17 +50,14 @@ pub unsafe extern "C" fn llmrl_clock_new(
     start_ns: u64,
     out: *mut *mut llmrl_clock,
 ) -> llmrl_status {
-    guard(
-        || {
-            let clock = llmrl_clock {
-                magic: Magic::of::<llmrl_clock>(),
-                clock: ManualClock::new(start_ns),
-            };
-            // SAFETY: what C promises of the pointers it gives.
-            unsafe { give(out, clock) }
-        },
-        || (),
-    )
+    guard(None, || {
+        let clock = llmrl_clock {
+            magic: Magic::of::<llmrl_clock>(),
+            clock: ManualClock::new(start_ns),
+        };
+        // SAFETY: what C promises of the pointers it gives.
+        unsafe { give(out, clock) }
+    })
 }
 
 /// Moves the clock forward and wakes all whose time has come: threads in llmrl_acquire(),

@@ -28,17 +28,14 @@ pub unsafe extern "C" fn llmrl_in_flight_new(
     limit: u64,
     out: *mut *mut llmrl_in_flight,
 ) -> llmrl_status {
-    guard(
-        || {
-            let in_flight = llmrl_in_flight {
-                magic: Magic::of::<llmrl_in_flight>(),
-                in_flight: InFlight::new(limit).map_err(|_| LLMRL_ERR_RANGE)?,
-            };
-            // SAFETY: what C promises of the pointers it gives.
-            unsafe { give(out, in_flight) }
-        },
-        || (),
-    )
+    guard(None, || {
+        let in_flight = llmrl_in_flight {
+            magic: Magic::of::<llmrl_in_flight>(),
+            in_flight: InFlight::new(limit).map_err(|_| LLMRL_ERR_RANGE)?,
+        };
+        // SAFETY: what C promises of the pointers it gives.
+        unsafe { give(out, in_flight) }
+    })
 }
 
 /// Goes in, if there is room.

@@ -63,7 +63,7 @@ pub const LLMRL_START_EMPTY: u32 = 2;
 /// };
 /// ```
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct llmrl_limit {
     /// LLMRL_TOKEN_BUCKET to LLMRL_SLIDING_WINDOW_LOG.
     pub kind: u32,
@@ -100,9 +100,9 @@ pub struct llmrl_limit {
 /// What a request will use, or has used. Each count is at most 2^40 - 1, input_tokens +
 /// output_tokens as well.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct llmrl_cost {
-    /// Usually 1, and at least that, but for llmrl_limiter_charge().
+    /// Usually 1, and at least that; in llmrl_limiter_charge() also 0.
     pub requests: u64,
     /// Tokens of the prompt.
     pub input_tokens: u64,
@@ -123,7 +123,9 @@ pub struct llmrl_cost {
 pub(super) unsafe fn read_cost(cost: *const llmrl_cost) -> Result<Cost, llmrl_status> {
     // SAFETY: passed on.
     let cost = unsafe { super::read(cost) }?;
-    if cost.reserved != [0; 3] {
+    // As arrays they would be compared in memory, behind a copy.
+    let [a, b, c] = cost.reserved;
+    if a | b | c != 0 {
         return Err(LLMRL_ERR_FLAGS);
     }
     Ok(Cost {

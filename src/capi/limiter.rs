@@ -6,17 +6,15 @@
 
 use super::clock::llmrl_clock;
 use super::limit::{
-    LLMRL_FIXED_WINDOW, LLMRL_IN_FLIGHT, LLMRL_PACING, kind_of, llmrl_cost, llmrl_limit, meter_of,
-    read_cost,
+    LLMRL_FIXED_WINDOW, LLMRL_IN_FLIGHT, LLMRL_PACING, llmrl_cost, llmrl_limit, read_cost,
 };
 use super::status::*;
 use super::table::Table;
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_in, copy_out, guard, live, period, read, refuse,
-    serial, wait_ns, with_limiter,
+    Answer, Magic, Message, Object, Plain, copy_in, guard, live, period, read, refuse, serial,
+    with_limiter,
 };
 use crate::clock::Clock;
-use crate::limit::Kind;
 use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Ticket, Wake};
 use crate::sync::Arc;
 use std::ffi::{c_char, c_void};
@@ -100,59 +98,6 @@ const MAX_PERMITS: usize = Builder::MAX_WAITERS;
 const _: () = assert!(Builder::MAX_WAITERS + MAX_PERMITS <= super::table::MAX_ENTRIES);
 const _: () = assert!(LLMRL_MAX_LIMITS as usize == MAX_LIMITS);
 
-/// Counted since the limiter was made. May grow at the end in later versions, so its
-/// size is passed along with it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct llmrl_stats {
-    /// Requests admitted, at once or after waiting.
-    pub granted: u64,
-    /// Requests refused, with LLMRL_REFUSED or an error.
-    pub refused: u64,
-    /// Waiting now, or with an outcome that has not been polled.
-    pub waiting: u64,
-    /// Permits held now, if there is an in-flight limit.
-    pub in_flight: u64,
-    /// Tickets cancelled.
-    pub cancelled: u64,
-    /// Waits that ended because their timeout had passed.
-    pub timed_out: u64,
-    /// Threads woken and callbacks called.
-    pub wakes: u64,
-    /// How long all who waited and were admitted have waited, together.
-    pub wait_total_ns: u64,
-    /// The longest of these waits.
-    pub wait_max_ns: u64,
-}
-
-// SAFETY: integers of one size.
-unsafe impl Plain for llmrl_stats {}
-
-/// How one limit stands. May grow at the end in later versions, so its size is passed
-/// along with it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct llmrl_limit_state {
-    /// As in llmrl_limit, like the next four, with all changes since.
-    pub kind: u32,
-    /// See llmrl_limit.
-    pub meter: u32,
-    /// See llmrl_limit.
-    pub amount: u64,
-    /// See llmrl_limit; the default is spelled out.
-    pub period_ns: u64,
-    /// See llmrl_limit; the default is spelled out.
-    pub burst: u64,
-    /// What could be taken now: tokens, or permits. Negative: debt, or more held than a
-    /// resize allows.
-    pub available: i64,
-    /// For how long it is still paused.
-    pub paused_ns: u64,
-}
-
-// SAFETY: integers; the two of half size come first and fill one word together.
-unsafe impl Plain for llmrl_limit_state {}
-
 struct Callback {
     function: unsafe extern "C" fn(*mut c_void, llmrl_permit),
     context: *mut c_void,
@@ -215,10 +160,9 @@ pub unsafe extern "C" fn llmrl_limiter_new(
         size: message_size,
     };
     // SAFETY: what C promises of the pointers it gives.
-    guard(
-        || unsafe { make(limits, count, options, options_size, out, message) },
-        || (),
-    )
+    guard(None, || unsafe {
+        make(limits, count, options, options_size, out, message)
+    })
 }
 
 /// # Safety As the header says of the function above.
@@ -328,20 +272,18 @@ pub unsafe extern "C" fn llmrl_limiter_free(l: *mut llmrl_limiter) {
     let Ok(live) = (unsafe { live(l) }) else {
         return;
     };
-    let close = || {
+    guard(None, || {
         live.close();
         Ok(LLMRL_OK)
-    };
-    guard(close, || ());
+    });
     live.magic.clear();
     // SAFETY: it was live, so it came from `Arc::into_raw`; not recognised any more, it is not freed twice. Those who are
     // blocked have counts of their own.
     let object = unsafe { Arc::from_raw(ptr::from_ref(live)) };
-    let drop = || {
+    guard(None, || {
         drop(object);
         Ok(LLMRL_OK)
-    };
-    guard(drop, || ());
+    });
 }
 
 /// Changes the limit of that index, from now on. A token bucket gets another rate and
@@ -431,8 +373,9 @@ pub unsafe extern "C" fn llmrl_limiter_align(
     }
 }
 
-/// Counts use that did not pass here: what another program used, or what a report says.
-/// Token buckets may go below zero; nothing is admitted until that is made good.
+/// Counts use that did not pass here: what another program used, or what a report says;
+/// also tokens without a request, with cost->requests 0. Token buckets may go below zero;
+/// nothing is admitted until that is made good.
 ///
 /// Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_FLAGS (a reserved field) or LLMRL_ERR_NULL.
 #[unsafe(no_mangle)]
@@ -446,79 +389,6 @@ pub unsafe extern "C" fn llmrl_limiter_charge(
             let charged = l.limiter.charge(&read_cost(cost)?);
             charged.map_err(|refused| refuse(refused, ptr::null_mut()))?;
             Ok(LLMRL_OK)
-        })
-    }
-}
-
-/// Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
-/// never held for long. Exact when nothing is going on; otherwise the numbers are of
-/// slightly different instants.
-///
-/// Returns LLMRL_OK, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_limiter_stats(
-    l: *const llmrl_limiter,
-    out: *mut llmrl_stats,
-    out_size: usize,
-) -> llmrl_status {
-    // SAFETY: what C promises of the pointers it gives.
-    unsafe {
-        with_limiter(l, |l| {
-            let stats = l.limiter.stats();
-            let stats = llmrl_stats {
-                granted: stats.granted,
-                refused: stats.refused,
-                waiting: stats.waiting,
-                in_flight: stats.in_flight,
-                cancelled: stats.cancelled,
-                timed_out: stats.timed_out,
-                wakes: stats.wakes,
-                wait_total_ns: wait_ns(Some(stats.wait_total)),
-                wait_max_ns: wait_ns(Some(stats.wait_max)),
-            };
-            copy_out(out, out_size, &stats)
-        })
-    }
-}
-
-/// Reads how the limit of that index stands; out_size is sizeof *out.
-///
-/// Returns LLMRL_OK, LLMRL_ERR_INDEX, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn llmrl_limiter_limit_state(
-    l: *const llmrl_limiter,
-    index: u32,
-    out: *mut llmrl_limit_state,
-    out_size: usize,
-) -> llmrl_status {
-    // SAFETY: what C promises of the pointers it gives.
-    unsafe { with_limiter(l, |l| copy_out(out, out_size, &l.state(index)?)) }
-}
-
-impl llmrl_limiter {
-    fn state(&self, index: u32) -> Result<llmrl_limit_state, llmrl_status> {
-        let state = self.limiter.limit_state(index as usize);
-        let state = state.map_err(|_| LLMRL_ERR_INDEX)?;
-        let (available, paused_ns) = (state.available, wait_ns(Some(state.paused)));
-        Ok(match state.limit.0 {
-            Kind::Quota(quota) => llmrl_limit_state {
-                kind: kind_of(quota.shape),
-                meter: meter_of(quota.meter),
-                amount: quota.amount,
-                period_ns: quota.period_ns,
-                burst: quota.holds(),
-                available,
-                paused_ns,
-            },
-            Kind::InFlight(slots) => llmrl_limit_state {
-                kind: LLMRL_IN_FLIGHT,
-                meter: 0,
-                amount: slots,
-                period_ns: 0,
-                burst: 0,
-                available,
-                paused_ns,
-            },
         })
     }
 }

@@ -18,6 +18,7 @@ pub mod in_flight;
 pub mod limit;
 pub mod limiter;
 pub mod permits;
+pub mod stats;
 pub mod status;
 mod table;
 pub mod version;
@@ -26,6 +27,7 @@ use crate::error::Refused;
 use crate::sync::{Acquire, Relaxed, Release};
 use limiter::llmrl_limiter;
 use status::*;
+use std::any::Any;
 use std::ffi::c_char;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,24 +84,30 @@ unsafe fn live<'a, T: Object>(object: *const T) -> Result<&'a T, llmrl_status> {
     Ok(unsafe { &*object })
 }
 
-/// Runs the body of an exported function. A panic is a defect of this library; it must not unwind into C.
-fn guard(body: impl FnOnce() -> Answer, on_panic: impl FnOnce()) -> llmrl_status {
+/// Runs the body of an exported function. A panic is a defect of this library; it must not unwind into C. After one in a
+/// call on a limiter nobody knows what state that is in, so it is closed: every later call is refused, and whoever waits
+/// is told. In other objects a panic leaves nothing half-done.
+fn guard(limiter: Option<&llmrl_limiter>, body: impl FnOnce() -> Answer) -> llmrl_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status) | Err(status)) => status,
-        Err(payload) => {
-            // Even dropping what was thrown may panic. What that throws is leaked, to come to an end.
-            let clean_up = || {
-                on_panic();
-                drop(payload);
-            };
-            let _ = catch_unwind(AssertUnwindSafe(clean_up)).map_err(std::mem::forget);
-            LLMRL_ERR_PANIC
-        }
+        Err(payload) => after_panic(limiter, payload),
     }
 }
 
-/// Runs `body` on a limiter. After a panic nobody knows what state it is in, so it is closed: every later call is refused,
-/// and whoever waits is told.
+/// Once for all functions: in each of them it would cost registers, which the way without a panic saves and restores.
+#[cold]
+#[inline(never)]
+fn after_panic(limiter: Option<&llmrl_limiter>, payload: Box<dyn Any + Send>) -> llmrl_status {
+    // Even dropping what was thrown may panic. What that throws is leaked, to come to an end.
+    let clean_up = || {
+        limiter.inspect(|limiter| limiter.close());
+        drop(payload);
+    };
+    let _ = catch_unwind(AssertUnwindSafe(clean_up)).map_err(std::mem::forget);
+    LLMRL_ERR_PANIC
+}
+
+/// Runs `body` on a limiter.
 ///
 /// # Safety
 /// As [`live`].
@@ -109,19 +117,19 @@ unsafe fn with_limiter(
 ) -> llmrl_status {
     // SAFETY: passed on.
     match unsafe { live(limiter) } {
-        Ok(limiter) => guard(|| body(limiter), || limiter.close()),
+        Ok(limiter) => guard(Some(limiter), || body(limiter)),
         Err(status) => status,
     }
 }
 
-/// Runs `body` on any other object, in which a panic leaves nothing half-done.
+/// Runs `body` on any other object.
 ///
 /// # Safety
 /// As [`live`].
 unsafe fn with<T: Object>(object: *const T, body: impl FnOnce(&T) -> Answer) -> llmrl_status {
     // SAFETY: passed on.
     match unsafe { live(object) } {
-        Ok(object) => guard(|| body(object), || ()),
+        Ok(object) => guard(None, || body(object)),
         Err(status) => status,
     }
 }
@@ -149,13 +157,10 @@ unsafe fn take_back<T: Object>(object: *mut T, magic: impl FnOnce(&T) -> &Magic)
         magic(live).clear();
         // SAFETY: it was live, so it came from `give`, and it can be freed only once, as it is not recognised any more.
         let object = unsafe { Box::from_raw(object) };
-        guard(
-            || {
-                drop(object);
-                Ok(LLMRL_OK)
-            },
-            || (),
-        );
+        guard(None, || {
+            drop(object);
+            Ok(LLMRL_OK)
+        });
     }
 }
 

@@ -46,8 +46,8 @@ pub const LLMRL_ERR_FLAGS: llmrl_status = -3;
 pub const LLMRL_ERR_RANGE: llmrl_status = -4;
 
 /// A cost outside its range: each count is at most 2^40 - 1, input and output tokens
-/// together as well, and the requests are at least 1. For the bare bucket: n is 1 to
-/// 2^40 - 1.
+/// together as well, and the requests are at least 1, except of llmrl_limiter_charge().
+/// For the bare bucket: n is 1 to 2^40 - 1.
 pub const LLMRL_ERR_COST: llmrl_status = -5;
 
 /// The limiter has no limit of that index, or not one of the kind that the function is

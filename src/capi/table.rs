@@ -89,10 +89,7 @@ unsafe impl<W, H> Zeroed for Entry<W, H> {
 }
 
 /// Why a number cannot be worked with.
-///
-/// As wide as a word, so that a claim, or why there is none, is passed in registers: a byte here costs 10 ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
 pub(super) enum Unclaimed {
     /// It names nothing, not any more or not here.
     Stale,
@@ -134,34 +131,27 @@ impl<W, H> Table<W, H> {
         })
     }
 
-    fn number(&self, index: u32, uses: u64) -> u64 {
-        (self.base.wrapping_add(uses) & COUNT_MASK) << INDEX_BITS | u64::from(index)
+    #[inline(always)]
+    fn generation(&self, uses: u64) -> u64 {
+        self.base.wrapping_add(uses) & COUNT_MASK
     }
 
     /// Takes a free entry. A full table is known only after a look at every entry.
     #[inline(always)]
     pub(super) fn insert(&self) -> Option<Claim<'_, W, H>> {
         let first = self.chain.load(Relaxed);
-        let taken = match first {
-            0 => None,
-            _ => self.take(first - 1),
-        };
-        let number = match taken {
-            Some(number) => {
-                let next = self.entries[first as usize - 1].next.load(Relaxed);
-                self.chain.store(next, Relaxed);
-                number
+        match first.checked_sub(1).and_then(|index| self.take(index)) {
+            Some(claim) => {
+                self.chain.store(claim.entry.next.load(Relaxed), Relaxed);
+                Some(claim)
             }
-            None => self.search(first)?,
-        };
-        Some(Claim {
-            table: self,
-            number,
-        })
+            None => self.search(first),
+        }
     }
 
     #[cold]
-    fn search(&self, first: u32) -> Option<u64> {
+    #[inline(never)]
+    fn search(&self, first: u32) -> Option<Claim<'_, W, H>> {
         if first != 0 {
             // A chain that begins with an entry in use leads nowhere. If its taker is about to move it on, it still will.
             let _ = self.chain.compare_exchange(first, 0, Relaxed, Relaxed);
@@ -179,7 +169,7 @@ impl<W, H> Table<W, H> {
     }
 
     /// Tries up to `tries` of the first `among` entries, going on where the last search ended.
-    fn look(&self, tries: usize, among: usize) -> Option<u64> {
+    fn look(&self, tries: usize, among: usize) -> Option<Claim<'_, W, H>> {
         let tries = tries.min(among);
         let start = self.cursor.load(Relaxed) as usize;
         (0..tries).find_map(|step| {
@@ -192,31 +182,33 @@ impl<W, H> Table<W, H> {
         })
     }
 
-    /// Moves an entry from Free to Busy, and says the number of this use of it.
+    /// Moves an entry from Free to Busy.
     #[inline(always)]
-    fn take(&self, index: u32) -> Option<u64> {
-        let state = &self.entries[index as usize].word;
-        let seen = state.load(Relaxed);
+    fn take(&self, index: u32) -> Option<Claim<'_, W, H>> {
+        let entry = &self.entries[index as usize];
+        let seen = entry.word.load(Relaxed);
         let uses = seen >> PHASE_BITS;
         if seen != word(uses, FREE) {
             return None;
         }
-        state
+        entry
+            .word
             .compare_exchange(seen, word(uses, BUSY), Acquire, Relaxed)
             .ok()?;
-        Some(self.number(index, uses))
+        Some(Claim {
+            table: self,
+            entry,
+            uses,
+            number: self.generation(uses) << INDEX_BITS | u64::from(index),
+        })
     }
 
     /// The entry that a number names, and how often it had been used when the number was given out.
     #[inline(always)]
     fn locate(&self, number: u64) -> Option<(&Entry<W, H>, u64)> {
         let entry = self.entries.get(index(number))?;
-        Some((entry, self.uses(number)))
-    }
-
-    #[inline(always)]
-    fn uses(&self, number: u64) -> u64 {
-        (number >> INDEX_BITS).wrapping_sub(self.base) & COUNT_MASK
+        let uses = (number >> INDEX_BITS).wrapping_sub(self.base) & COUNT_MASK;
+        Some((entry, uses))
     }
 
     /// Whether `number` is held, without claiming it.
@@ -228,8 +220,21 @@ impl<W, H> Table<W, H> {
     /// Takes the entry of a permit. What is no permit, or not yet, is stale.
     #[inline(always)]
     pub(super) fn claim_held(&self, number: u64) -> Result<(Claim<'_, W, H>, H), Unclaimed> {
-        let (claim, _) = self.seize(number, true, false)?;
-        // SAFETY: only Held was accepted.
+        let (entry, uses) = self.locate(number).ok_or(Unclaimed::Stale)?;
+        let [held, busy, missed] = [HELD, BUSY, MISSED].map(|phase| word(uses, phase));
+        // No look before: what it has found instead says why it failed.
+        match entry.word.compare_exchange(held, busy, AcqRel, Relaxed) {
+            Ok(_) => (),
+            Err(seen) if seen == busy || seen == missed => return Err(Unclaimed::Busy),
+            Err(_) => return Err(Unclaimed::Stale),
+        }
+        let claim = Claim {
+            table: self,
+            entry,
+            uses,
+            number,
+        };
+        // SAFETY: it was Held.
         let permit = unsafe { claim.permit() };
         Ok((claim, permit))
     }
@@ -237,67 +242,45 @@ impl<W, H> Table<W, H> {
     /// Takes the entry of `number`, whatever is in it. With `note`, a call that comes second leaves word of that, and the
     /// first one does the second one's work before it answers.
     pub(super) fn claim(&self, number: u64, note: bool) -> Result<Claimed<'_, W, H>, Unclaimed> {
-        let (claim, phase) = self.seize(number, false, note)?;
-        Ok(if phase == HELD {
-            // SAFETY: it was Held.
-            let permit = unsafe { claim.permit() };
-            Claimed::Held(claim, permit)
-        } else {
-            // SAFETY: it was Waiting.
-            let ticket = unsafe { claim.ticket() };
-            Claimed::Waiting(claim, ticket)
-        })
-    }
-
-    /// Moves an entry to Busy and says which phase it was in, Held or Waiting.
-    #[inline(always)]
-    fn seize(
-        &self,
-        number: u64,
-        held_only: bool,
-        note: bool,
-    ) -> Result<(Claim<'_, W, H>, u64), Unclaimed> {
         let (entry, uses) = self.locate(number).ok_or(Unclaimed::Stale)?;
-        let state = &entry.word;
-        let mut seen = state.load(Relaxed);
+        let mut seen = entry.word.load(Relaxed);
         loop {
             if seen >> PHASE_BITS != uses {
                 return Err(Unclaimed::Stale);
             }
             let phase = seen & ((1 << PHASE_BITS) - 1);
             let to = match phase {
-                HELD => BUSY,
-                WAITING if !held_only => BUSY,
-                WAITING | FREE => return Err(Unclaimed::Stale),
+                HELD | WAITING => BUSY,
                 BUSY if note => MISSED,
+                FREE => return Err(Unclaimed::Stale),
                 _ => return Err(Unclaimed::Busy),
             };
             // Release as well: what the caller of a noted call did before it must be seen by the call that stands in for it.
-            match state.compare_exchange(seen, word(uses, to), AcqRel, Relaxed) {
+            match entry
+                .word
+                .compare_exchange(seen, word(uses, to), AcqRel, Relaxed)
+            {
                 Ok(_) if to == MISSED => return Err(Unclaimed::Busy),
                 Ok(_) => {
                     let claim = Claim {
                         table: self,
+                        entry,
+                        uses,
                         number,
                     };
-                    return Ok((claim, phase));
+                    return Ok(if phase == HELD {
+                        // SAFETY: it was Held.
+                        let permit = unsafe { claim.permit() };
+                        Claimed::Held(claim, permit)
+                    } else {
+                        // SAFETY: it was Waiting.
+                        let ticket = unsafe { claim.ticket() };
+                        Claimed::Waiting(claim, ticket)
+                    });
                 }
                 Err(now) => seen = now,
             }
         }
-    }
-
-    #[inline(always)]
-    fn free(&self, number: u64) {
-        let mut uses = (self.uses(number) + 1) & COUNT_MASK;
-        if self.base.wrapping_add(uses) & COUNT_MASK == 0 {
-            uses = (uses + 1) & COUNT_MASK;
-        }
-        let index = index(number);
-        let entry = &self.entries[index];
-        entry.next.store(self.chain.load(Relaxed), Relaxed);
-        entry.word.store(word(uses, FREE), Release);
-        self.chain.store(index as u32 + 1, Relaxed);
     }
 }
 
@@ -310,9 +293,12 @@ impl<W, H> Drop for Table<W, H> {
     }
 }
 
-/// An entry that is this call's alone. Dropped, it is free again and its number stale.
+/// An entry that is this call's alone. Dropped, it is free again and its number stale. The entry and the use are kept
+/// beside the number that names them: to find them again, with all checks, takes a nanosecond each time.
 pub(super) struct Claim<'a, W, H> {
     table: &'a Table<W, H>,
+    entry: &'a Entry<W, H>,
+    uses: u64,
     number: u64,
 }
 
@@ -322,42 +308,36 @@ impl<W, H> Claim<'_, W, H> {
         self.number
     }
 
-    #[inline(always)]
-    fn entry(&self) -> &Entry<W, H> {
-        &self.table.entries[index(self.number)]
-    }
-
     /// Leaves a permit in the entry.
     #[inline(always)]
     pub(super) fn hold(self, permit: H) {
         // SAFETY: the entry is Busy by this claim.
         unsafe {
-            self.entry().content.with(|c| {
+            self.entry.content.with(|c| {
                 (*c).write(Content {
                     held: ManuallyDrop::new(permit),
                 })
             });
         }
         // A noted poll needs no other answer: this call reports that the permit is held.
-        let held = word(self.table.uses(self.number), HELD);
-        self.entry().word.store(held, Release);
+        self.entry.word.store(word(self.uses, HELD), Release);
         std::mem::forget(self);
     }
 
     /// Leaves a ticket in the entry, unless a poll came in the meantime: then it gives everything back, to poll once more.
     pub(super) fn wait(self, ticket: W) -> Result<(), (Self, W)> {
-        let uses = self.table.uses(self.number);
+        let uses = self.uses;
         let (busy, missed) = (word(uses, BUSY), word(uses, MISSED));
         // SAFETY: the entry is Busy by this claim.
         unsafe {
-            self.entry().content.with(|c| {
+            self.entry.content.with(|c| {
                 (*c).write(Content {
                     waiting: ManuallyDrop::new(ticket),
                 })
             });
         }
         let waiting = word(uses, WAITING);
-        let state = &self.entry().word;
+        let state = &self.entry.word;
         if state
             .compare_exchange(busy, waiting, AcqRel, Acquire)
             .is_ok()
@@ -379,7 +359,7 @@ impl<W, H> Claim<'_, W, H> {
     #[inline(always)]
     unsafe fn permit(&self) -> H {
         // SAFETY: the entry is Busy by this claim, and the caller answers for what is in it.
-        let permit = unsafe { self.entry().content.with(|c| (*c).assume_init_read().held) };
+        let permit = unsafe { self.entry.content.with(|c| (*c).assume_init_read().held) };
         ManuallyDrop::into_inner(permit)
     }
 
@@ -389,11 +369,7 @@ impl<W, H> Claim<'_, W, H> {
     /// `wait` was the last to write here, and the ticket is moved out once.
     unsafe fn ticket(&self) -> W {
         // SAFETY: the entry is Busy by this claim, and the caller answers for what is in it.
-        let ticket = unsafe {
-            self.entry()
-                .content
-                .with(|c| (*c).assume_init_read().waiting)
-        };
+        let ticket = unsafe { self.entry.content.with(|c| (*c).assume_init_read().waiting) };
         ManuallyDrop::into_inner(ticket)
     }
 }
@@ -401,7 +377,14 @@ impl<W, H> Claim<'_, W, H> {
 impl<W, H> Drop for Claim<'_, W, H> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.table.free(self.number);
+        let mut uses = (self.uses + 1) & COUNT_MASK;
+        if self.table.generation(uses) == 0 {
+            uses = (uses + 1) & COUNT_MASK;
+        }
+        let chain = &self.table.chain;
+        self.entry.next.store(chain.load(Relaxed), Relaxed);
+        self.entry.word.store(word(uses, FREE), Release);
+        chain.store(index(self.number) as u32 + 1, Relaxed);
     }
 }
 

@@ -175,7 +175,8 @@ mod checked {
             let number = held(&table, 7);
             let other = {
                 let table = Arc::clone(&table);
-                thread::spawn(move || end(&table, number))
+                // As a release does, against a cancel.
+                thread::spawn(move || table.claim_held(number).map(|(_ended, value)| value))
             };
             let mine = end(&table, number);
             let theirs = other.join().unwrap();

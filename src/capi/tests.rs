@@ -4,6 +4,7 @@ use super::bucket::*;
 use super::limit::*;
 use super::limiter::*;
 use super::permits::*;
+use super::stats::*;
 use super::*;
 use std::ffi::CStr;
 
@@ -47,6 +48,15 @@ fn limiter() -> *mut llmrl_limiter {
     };
     assert_eq!(status, LLMRL_OK);
     limiter
+}
+
+fn bucket() -> *mut llmrl_bucket {
+    let mut bucket = ptr::null_mut();
+    // SAFETY: every pointer is valid or null.
+    let status =
+        unsafe { llmrl_bucket_new(&REQUESTS, ptr::null(), &mut bucket, ptr::null_mut(), 0) };
+    assert_eq!(status, LLMRL_OK);
+    bucket
 }
 
 #[test]
@@ -98,13 +108,28 @@ fn a_panic_gives_the_number_back() {
 
 #[test]
 fn a_panic_leaves_other_objects_alone() {
-    let mut b = ptr::null_mut();
+    let b = bucket();
     // SAFETY: as above.
     unsafe {
-        let status = llmrl_bucket_new(&REQUESTS, ptr::null(), &mut b, ptr::null_mut(), 0);
-        assert_eq!(status, LLMRL_OK);
         assert_eq!(with(b, |_| panic!("in a bucket")), LLMRL_ERR_PANIC);
         assert_eq!(llmrl_bucket_try_take(b, 1, ptr::null_mut()), LLMRL_OK);
+        llmrl_bucket_free(b);
+    }
+}
+
+#[test]
+fn a_refusal_without_end_is_no_error() {
+    let b = bucket();
+    // SAFETY: as above.
+    unsafe {
+        assert_eq!(llmrl_bucket_pause(b, LLMRL_FOREVER), LLMRL_OK);
+        let mut wait = 0;
+        assert_eq!(llmrl_bucket_try_take(b, 1, &mut wait), LLMRL_REFUSED);
+        assert_eq!(wait, LLMRL_FOREVER);
+        assert_eq!(
+            llmrl_bucket_try_take(b, 101, ptr::null_mut()),
+            LLMRL_ERR_NEVER
+        );
         llmrl_bucket_free(b);
     }
 }

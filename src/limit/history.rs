@@ -188,7 +188,7 @@ impl History {
                 let before = count.total - count.current;
                 let part = part_at(line, now, count.stamp);
                 // Rounded up, as what is left is rounded down.
-                count.total - (before as u128 * u128::from(part) >> 64) as i64
+                count.total - ((before as u128 * u128::from(part)) >> 64) as i64
             }
             _ => count.total,
         };

@@ -40,7 +40,7 @@ pub struct TokenBucket {
     changes: Mutex<()>,
 }
 
-/// A refusal: when to come again is computed only if asked for.
+/// A refusal: what the bucket showed. When to come again is computed only if asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
     line: Line,
@@ -52,7 +52,7 @@ pub struct Short {
 
 impl Short {
     /// How long from the refusal the same take would be refused, absent other traffic, rounded up to the
-    /// nanosecond; `None` when it never fits (more than the burst).
+    /// nanosecond; `None` when time alone never helps: it [never fits](Self::is_never), or no clock runs for so long.
     pub fn wait(&self) -> Option<Duration> {
         let at = match self.missing? {
             0 => self.now,
@@ -61,9 +61,14 @@ impl Short {
                 .earliest(self.line.position(self.now).saturating_add(missing)),
         }
         .max(self.line.not_before);
-        Some(Duration::from_nanos(
-            self.scale.to_ns(at.saturating_sub(self.now)),
-        ))
+        (at != u64::MAX)
+            .then(|| Duration::from_nanos(self.scale.to_ns(at.saturating_sub(self.now))))
+    }
+
+    /// Whether the take asks for more than the bucket ever holds.
+    #[inline]
+    pub fn is_never(&self) -> bool {
+        self.missing.is_none()
     }
 }
 
@@ -204,5 +209,52 @@ impl std::fmt::Debug for TokenBucket {
             .field("available", &self.available())
             .field("burst", &self.line().burst)
             .finish()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{Cost, Limiter, ManualClock, Refused};
+
+    /// A bucket and a limiter of this limit alone.
+    fn both(limit: Limit) -> (TokenBucket, Limiter) {
+        let clock = Clock::from(&ManualClock::new(0));
+        let limiter = Limiter::builder().limit(limit).clock(clock.clone());
+        (
+            TokenBucket::new(limit, &clock).unwrap(),
+            limiter.build().unwrap(),
+        )
+    }
+
+    fn assert_refused(both: &(TokenBucket, Limiter), n: u64, wait: Option<Duration>) {
+        let short = both.0.try_take(n).unwrap_err();
+        assert_eq!((short.wait(), short.is_never()), (wait, false));
+        let refused = both.1.try_acquire(&Cost::tokens(n, 0)).unwrap_err();
+        assert_eq!(refused, Refused::NotNow { wait });
+    }
+
+    #[test]
+    fn a_wait_beyond_every_clock_is_none() {
+        let period = Duration::from_secs(3660 * 86_400);
+        let limit = Limit::tokens(1).per(period).burst(Cost::MAX).start_empty();
+        let both = both(limit);
+        assert_refused(&both, 1, Some(period));
+        assert_refused(&both, Cost::MAX, None);
+    }
+
+    #[test]
+    fn a_pause_without_end_is_none() {
+        let both = both(Limit::tokens(1));
+        both.0.pause(Duration::MAX);
+        both.1.pause(0, Duration::MAX).unwrap();
+        assert_refused(&both, 1, None);
+    }
+
+    #[test]
+    fn more_than_the_burst_is_never() {
+        let (bucket, _) = both(Limit::tokens(10).burst(5));
+        let short = bucket.try_take(6).unwrap_err();
+        assert_eq!((short.wait(), short.is_never()), (None, true));
     }
 }

@@ -27,7 +27,7 @@ use crossbeam_utils::CachePadded;
 ///
 /// ```text
 /// Free -> Claimed -> Waiting -> Granting -> Granted -> Free
-///                      |  |        |  `---------------> TimedOut -> Free
+///                      |  |        |  `---------------> Lost -> Claimed
 ///                      |  `-> Expired | Misfit ---> TimedOut | Never -> Free
 ///                      `----> Cancelled ------------------------------> Free
 /// ```

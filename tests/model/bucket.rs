@@ -134,15 +134,21 @@ impl Pair {
                 self.taken.push((now, n.into()));
                 self.largest = self.largest.max(n);
             }
-            Check::Never => prop_assert_eq!(other.unwrap_err().wait(), None),
+            Check::Never => {
+                let short = other.unwrap_err();
+                prop_assert_eq!((short.wait(), short.is_never()), (None, true));
+            }
             Check::At(at) => {
                 let Err(short) = other else {
                     return Err(TestCaseError::fail(format!(
                         "{n} at {now}: taken, due at {at:?}"
                     )));
                 };
-                let wait = short.wait().unwrap().as_nanos() as u64;
-                let named = now.saturating_add(wait);
+                prop_assert!(!short.is_never(), "{n} at {now}: never, due at {at:?}");
+                // None is beyond the end of the clock.
+                let named = short
+                    .wait()
+                    .map_or(u64::MAX, |wait| now.saturating_add(wait.as_nanos() as u64));
                 let hair = named < at.unwrap_or(u64::MAX) && self.own.is_hair_breadth(named);
                 let right = at.map_or(named > END_NS, |at| at == named);
                 prop_assert!(hair || right, "{n} at {now}: due {at:?}, not {named}");

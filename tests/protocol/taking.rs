@@ -59,6 +59,22 @@ pub fn taker_stalls_across_a_grant(buckets: usize) {
     world.is_settled(buckets, 1);
 }
 
+/// Two takers for one token: one of them has it, and gives it back or keeps it.
+pub fn two_takers(buckets: usize, slots: u64) {
+    let world = world(buckets, 1, slots, 1);
+    let taker = spawn(&world, |world| {
+        let held = world.try_acquire(1);
+        let had = held.is_some();
+        held.into_iter().for_each(Held::cancel);
+        had
+    });
+    let held = world.try_acquire(1);
+    let had = held.is_some();
+    held.into_iter().for_each(Held::release);
+    assert!(taker.join().unwrap() || had, "nobody has the token");
+    world.is_settled(buckets, 1);
+}
+
 /// Two takers and a waiter for one token that is given back once: one of them has it at a time.
 pub fn two_takers_and_a_waiter(buckets: usize) {
     let world = world(buckets, 1, 0, 1);

@@ -42,8 +42,8 @@ def test_cost_fields(api, field, value, error, shown):
     limiter = api.Limiter(Limit.requests(5), clock=api.ManualClock())
     permit = limiter.try_acquire()
     calls = [limiter.try_acquire, limiter.acquire, limiter.charge, limiter.wait_time]
-    low = 1 if field == "requests" else 0
     for call in calls:
+        low = 1 if field == "requests" and call != limiter.charge else 0
         with pytest.raises(error) as caught:
             call(**{field: value})
         text = str(caught.value)
@@ -59,6 +59,12 @@ def test_cost_fields(api, field, value, error, shown):
 def test_requests_of_zero(api):
     with pytest.raises(ValueError, match="requests must be from 1 "):
         api.Limiter(Limit.requests(5)).try_acquire(requests=0)
+
+
+def test_use_without_a_request(api):
+    limiter = api.Limiter(Limit.requests(5), Limit.tokens(100), clock=api.ManualClock())
+    limiter.charge(input=30, requests=0)
+    assert [state.available for state in limiter.limits()] == [5, 70]
 
 
 def test_input_and_output_together(api):

@@ -25,10 +25,15 @@ library_version: str = lib.llmrl_version().decode()
 
 
 def _cost(
-    input: SupportsIndex, output: SupportsIndex, requests: SupportsIndex, cached: SupportsIndex, cache_write: SupportsIndex
+    input: SupportsIndex,
+    output: SupportsIndex,
+    requests: SupportsIndex,
+    cached: SupportsIndex,
+    cache_write: SupportsIndex,
+    least_requests: int = 1,
 ) -> _abi.Cost:
     return _abi.Cost(
-        whole("requests", requests, 1),
+        whole("requests", requests, least_requests),
         whole("input", input),
         whole("output", output),
         whole("cached", cached),
@@ -142,8 +147,9 @@ class Limiter:
         cached: SupportsIndex = 0,
         cache_write: SupportsIndex = 0,
     ) -> None:
-        """Count use that did not pass through here; a limit may go below zero."""
-        status = lib.llmrl_limiter_charge(self._handle, byref(_cost(input, output, requests, cached, cache_write)))
+        """Count use that did not pass through here; a limit may go below zero. ``requests`` may be 0."""
+        cost = _cost(input, output, requests, cached, cache_write, least_requests=0)
+        status = lib.llmrl_limiter_charge(self._handle, byref(cost))
         self._flush()
         check(status, "charge", self)
 

@@ -91,6 +91,17 @@ class Script:
             await runner.cleanup()
 
 
+def gated(respond: Callable[[str, int], Answer]) -> Tuple[Script, asyncio.Event]:
+    """A script whose answers wait for the event."""
+    gate = asyncio.Event()
+
+    async def wait(name: str, before: int) -> Answer:
+        await gate.wait()
+        return respond(name, before)
+
+    return Script(wait), gate
+
+
 @dataclass
 class Finished:
     """How a process ended."""

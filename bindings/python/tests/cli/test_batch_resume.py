@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("aiohttp", reason="needs the cli extra: pip install 'llmrl[cli]'")
 pytest.importorskip("rich", reason="needs the cli extra: pip install 'llmrl[cli]'")
 
-from batch_helpers import Answer, Script, complete_lines, error, line, ok, results, run, start, write
+from batch_helpers import Answer, Script, complete_lines, error, gated, line, ok, results, run, start, write
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -26,7 +26,7 @@ def test_kill_9_at_random_points_loses_and_repeats_nothing(tmp_path: Path, seed:
             await asyncio.sleep(rng.random() * 0.004)
             return 200, dict(ok(name)[1], padding="x" * rng.randrange(20_000)), {}
 
-        script = Script(lambda name, before: respond(name, before))
+        script = Script(respond)
         source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(total)])
         kills = 0
         async with script.serving() as url:
@@ -99,13 +99,7 @@ def test_a_last_line_of_another_kind_is_not_touched(tmp_path: Path, tail: bytes)
 
 def test_ctrl_c_lets_requests_in_flight_finish_and_the_next_run_goes_on(tmp_path: Path) -> None:
     async def main() -> None:
-        gate = asyncio.Event()
-
-        async def respond(name: str, _before: int) -> Answer:
-            await gate.wait()
-            return ok(name)
-
-        script = Script(lambda name, before: respond(name, before))
+        script, gate = gated(lambda name, _: ok(name))
         source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(20)])
         target = tmp_path / "out.jsonl"
         async with script.serving() as url:
@@ -125,13 +119,7 @@ def test_ctrl_c_lets_requests_in_flight_finish_and_the_next_run_goes_on(tmp_path
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     async def main() -> None:
-        never = asyncio.Event()
-
-        async def respond(name: str, _before: int) -> Answer:
-            await never.wait()
-            return ok(name)
-
-        script = Script(lambda name, before: respond(name, before))
+        script, never = gated(lambda name, _: ok(name))
         source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(20)])
         async with script.serving() as url:
             batch = await start(source, tmp_path / "out.jsonl", url, "--max-concurrent", "5")
@@ -168,13 +156,7 @@ def test_ctrl_c_while_waiting_for_a_limit_or_for_another_try(tmp_path: Path) -> 
 
 def test_after_ctrl_c_nothing_is_tried_again(tmp_path: Path) -> None:
     async def main() -> None:
-        gate = asyncio.Event()
-
-        async def respond(name: str, before: int) -> Answer:
-            await gate.wait()
-            return error(503, retry_after="3000") if before < 1 else ok(name)
-
-        script = Script(lambda name, before: respond(name, before))
+        script, gate = gated(lambda name, before: error(503, retry_after="3000") if before < 1 else ok(name))
         source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(9)])
         async with script.serving() as url:
             batch = await start(source, tmp_path / "out.jsonl", url, "--max-concurrent", "3")
@@ -205,13 +187,7 @@ def test_no_more_lines_are_read_while_many_wait_for_another_try(tmp_path: Path) 
 
 def test_one_results_file_has_one_writer(tmp_path: Path) -> None:
     async def main() -> None:
-        gate = asyncio.Event()
-
-        async def respond(name: str, _before: int) -> Answer:
-            await gate.wait()
-            return ok(name)
-
-        script = Script(lambda name, before: respond(name, before))
+        script, gate = gated(lambda name, _: ok(name))
         source = write(tmp_path / "in.jsonl", [line("a")])
         async with script.serving() as url:
             batch = await start(source, tmp_path / "out.jsonl", url)

@@ -259,7 +259,7 @@ def test_a_smaller_concurrency_of_the_provider_is_respected(tmp_path: Path) -> N
             inside -= 1
             return ok(name)
 
-        script = Script(lambda name, before: respond(name, before))
+        script = Script(respond)
         source = write(tmp_path / "in.jsonl", [line(f"r{i}") for i in range(60)])
         async with script.serving() as url:
             done = await run(source, tmp_path / "out.jsonl", url, "--max-concurrent", "8")

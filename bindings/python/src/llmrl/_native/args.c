@@ -52,7 +52,7 @@ static int which(PyObject *name) {
     return -1;
 }
 
-int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObject *names, int required,
+int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObject *names, int rules,
               llmrl_cost *cost, uint64_t *timeout_ns) {
     PyObject *value[FIELDS] = {NULL};
     *cost = (llmrl_cost){.requests = 1};
@@ -78,13 +78,13 @@ int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObjec
         }
         value[field] = args[nargs + i];
     }
-    if (((required & FIELD_INPUT) && !value[0]) || ((required & FIELD_OUTPUT) && !value[1])) {
+    if (((rules & FIELD_INPUT) && !value[0]) || ((rules & FIELD_OUTPUT) && !value[1])) {
         PyErr_Format(PyExc_TypeError, "%s() needs both input and output: what was really used, 0 where nothing was", what);
         return -1;
     }
     if (value[0] && args_whole("input", value[0], 0, &cost->input_tokens)) return -1;
     if (value[1] && args_whole("output", value[1], 0, &cost->output_tokens)) return -1;
-    if (value[2] && args_whole("requests", value[2], 1, &cost->requests)) return -1;
+    if (value[2] && args_whole("requests", value[2], rules & NO_REQUEST ? 0 : 1, &cost->requests)) return -1;
     if (value[3] && args_whole("cached", value[3], 0, &cost->cached_tokens)) return -1;
     if (value[4] && args_whole("cache_write", value[4], 0, &cost->cache_write_tokens)) return -1;
     if (value[TIMEOUT] && read_timeout(value[TIMEOUT], timeout_ns)) return -1;

@@ -122,7 +122,7 @@ static PyObject *plain(Limiter *self, llmrl_status status, const char *what) {
 
 static PyObject *limiter_charge(Limiter *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     llmrl_cost cost;
-    if (args_cost("charge", args, nargs, names, 0, &cost, NULL)) return NULL;
+    if (args_cost("charge", args, nargs, names, NO_REQUEST, &cost, NULL)) return NULL;
     return plain(self, llmrl_limiter_charge(self->handle, &cost), "charge");
 }
 
@@ -220,7 +220,7 @@ static PyMethodDef limiter_methods[] = {
      "Seconds until the request would be admitted if nobody else came: 0.0 is now, infinity means that it depends on a release.\n\n"
      "When the answer is now, the cost is taken and given back at once, and both count in stats()."},
     {"charge", METHOD(limiter_charge), FAST_KEYWORDS,
-     "charge(" COST_ARGUMENTS ")\n--\n\nCount use that did not pass through here; a limit may go below zero."},
+     "charge(" COST_ARGUMENTS ")\n--\n\nCount use that did not pass through here; a limit may go below zero. requests may be 0."},
     {"retune", METHOD(limiter_retune), METH_VARARGS | METH_KEYWORDS,
      "retune(index, amount, per=60.0, burst=None)\n--\n\n"
      "Change limit `index` (0 is the first) to `amount` per `per` seconds; for an in-flight limit `amount` is the slots."},

@@ -66,10 +66,11 @@ extern struct native {
 } native;
 
 /* args.c */
-enum { FIELD_INPUT = 1, FIELD_OUTPUT = 2, FIELD_TIMEOUT = 4 };
+enum { FIELD_INPUT = 1, FIELD_OUTPUT = 2, NO_REQUEST = 4 };
 int args_init(void);
-/* Fills cost (and *timeout_ns unless NULL) from a vectorcall; `required` is a set of FIELD_ bits. -1 with an exception. */
-int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObject *names, int required,
+/* Fills cost (and *timeout_ns unless NULL) from a vectorcall; `rules` are the FIELD_ bits of what must
+   be given, and NO_REQUEST if it may be use without a request. -1 with an exception. */
+int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObject *names, int rules,
               llmrl_cost *cost, uint64_t *timeout_ns);
 /* An int from `low` up to 2**40-1, or -1 with an exception that names the field. */
 int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t *out);

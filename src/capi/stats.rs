@@ -1,0 +1,136 @@
+//! How a limiter stands
+//!
+//! What it has counted, and what each of its limits would admit. To be looked at now and
+//! then; nothing here is needed for admitting.
+
+use super::limit::*;
+use super::limiter::llmrl_limiter;
+use super::status::*;
+use super::{Plain, copy_out, wait_ns, with_limiter};
+use crate::limit::Kind;
+
+/// Counted since the limiter was made. May grow at the end in later versions, so its
+/// size is passed along with it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmrl_stats {
+    /// Requests admitted, at once or after waiting.
+    pub granted: u64,
+    /// Requests refused, with LLMRL_REFUSED or an error.
+    pub refused: u64,
+    /// Waiting now, or with an outcome that has not been polled.
+    pub waiting: u64,
+    /// Permits held now, if there is an in-flight limit.
+    pub in_flight: u64,
+    /// Tickets cancelled.
+    pub cancelled: u64,
+    /// Waits that ended because their timeout had passed.
+    pub timed_out: u64,
+    /// Threads woken and callbacks called.
+    pub wakes: u64,
+    /// How long all who waited and were admitted have waited, together.
+    pub wait_total_ns: u64,
+    /// The longest of these waits.
+    pub wait_max_ns: u64,
+}
+
+// SAFETY: integers of one size.
+unsafe impl Plain for llmrl_stats {}
+
+/// How one limit stands. May grow at the end in later versions, so its size is passed
+/// along with it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmrl_limit_state {
+    /// As in llmrl_limit, like the next four, with all changes since.
+    pub kind: u32,
+    /// See llmrl_limit.
+    pub meter: u32,
+    /// See llmrl_limit.
+    pub amount: u64,
+    /// See llmrl_limit; the default is spelled out.
+    pub period_ns: u64,
+    /// See llmrl_limit; the default is spelled out.
+    pub burst: u64,
+    /// What could be taken now: tokens, or permits. Negative: debt, or more held than a
+    /// resize allows.
+    pub available: i64,
+    /// For how long it is still paused.
+    pub paused_ns: u64,
+}
+
+// SAFETY: integers; the two of half size come first and fill one word together.
+unsafe impl Plain for llmrl_limit_state {}
+
+/// Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
+/// never held for long. Exact when nothing is going on; otherwise the numbers are of
+/// slightly different instants.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_stats(
+    l: *const llmrl_limiter,
+    out: *mut llmrl_stats,
+    out_size: usize,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let stats = l.limiter.stats();
+            let stats = llmrl_stats {
+                granted: stats.granted,
+                refused: stats.refused,
+                waiting: stats.waiting,
+                in_flight: stats.in_flight,
+                cancelled: stats.cancelled,
+                timed_out: stats.timed_out,
+                wakes: stats.wakes,
+                wait_total_ns: wait_ns(Some(stats.wait_total)),
+                wait_max_ns: wait_ns(Some(stats.wait_max)),
+            };
+            copy_out(out, out_size, &stats)
+        })
+    }
+}
+
+/// Reads how the limit of that index stands; out_size is sizeof *out.
+///
+/// Returns LLMRL_OK, LLMRL_ERR_INDEX, LLMRL_ERR_SIZE or LLMRL_ERR_NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_limit_state(
+    l: *const llmrl_limiter,
+    index: u32,
+    out: *mut llmrl_limit_state,
+    out_size: usize,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe { with_limiter(l, |l| copy_out(out, out_size, &l.state(index)?)) }
+}
+
+impl llmrl_limiter {
+    pub(super) fn state(&self, index: u32) -> Result<llmrl_limit_state, llmrl_status> {
+        let state = self.limiter.limit_state(index as usize);
+        let state = state.map_err(|_| LLMRL_ERR_INDEX)?;
+        let (available, paused_ns) = (state.available, wait_ns(Some(state.paused)));
+        Ok(match state.limit.0 {
+            Kind::Quota(quota) => llmrl_limit_state {
+                kind: kind_of(quota.shape),
+                meter: meter_of(quota.meter),
+                amount: quota.amount,
+                period_ns: quota.period_ns,
+                burst: quota.holds(),
+                available,
+                paused_ns,
+            },
+            Kind::InFlight(slots) => llmrl_limit_state {
+                kind: LLMRL_IN_FLIGHT,
+                meter: 0,
+                amount: slots,
+                period_ns: 0,
+                burst: 0,
+                available,
+                paused_ns,
+            },
+        })
+    }
+}
