@@ -83,14 +83,14 @@ pub unsafe extern "C" fn llmrl_try_acquire(
         with_limiter(l, |l| {
             let cost = read_cost(cost)?;
             if !l.keeps(permit)? {
-                return match l.limiter.admit(&cost) {
+                return match l.limiter.admit(&cost, !wait_ns.is_null()) {
                     Ok(_) => Ok(LLMRL_OK),
                     Err(refused) => Err(refuse(refused, wait_ns)),
                 };
             }
             // Before the request is admitted, so that a full table takes nothing.
             let claim = l.table.insert().ok_or(LLMRL_ERR_FULL)?;
-            match l.limiter.admit(&cost) {
+            match l.limiter.admit(&cost, !wait_ns.is_null()) {
                 Ok(grant) => {
                     write(permit, claim.number());
                     claim.hold(grant);

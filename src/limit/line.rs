@@ -119,20 +119,21 @@ impl Line {
         if !subtract(&mut digits, self.fraction) {
             return self.tick;
         }
-        let divisor = u128::from(self.mantissa);
-        let mut rest = 0u128;
-        let quotient = digits.map(|digit| {
-            let part = rest << 64 | u128::from(digit);
-            rest = part % divisor;
-            (part / divisor) as u64
-        });
-        match quotient {
-            [0, 0, ticks] => self
-                .tick
-                .saturating_add(ticks)
-                .saturating_add(u64::from(rest != 0)),
-            _ => u64::MAX,
+        let [high, middle, low] = digits;
+        if high != 0 || middle >= self.mantissa {
+            // A quotient of more than one digit.
+            return u64::MAX;
         }
+        let (dividend, divisor) = (
+            u128::from(middle) << 64 | u128::from(low),
+            u128::from(self.mantissa),
+        );
+        // Below 2^64. Only one division, as it is most of the time of a refusal.
+        let ticks = (dividend / divisor) as u64;
+        let exact = u128::from(ticks) * divisor == dividend;
+        self.tick
+            .saturating_add(ticks)
+            .saturating_add(u64::from(!exact))
     }
 
     /// The line that goes on from this one at `now` at another rate: no token is lost or made, and the

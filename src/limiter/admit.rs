@@ -31,11 +31,13 @@ pub(super) struct Charge {
 
 impl Core {
     /// Admits now or refuses; nothing is held in between. Gives the tick of the admission.
+    ///
+    /// The wait of a refusal is computed if it is `asked` for, else it says none: it is most of the time that a refusal takes.
     #[inline(always)]
-    pub(super) fn admit(&self, amounts: Amounts) -> Result<u64, Refused> {
+    pub(super) fn admit(&self, amounts: Amounts, asked: bool) -> Result<u64, Refused> {
         match self.try_admit(amounts) {
             Ok(at) => Ok(at),
-            Err(denied) => self.admit_or_explain(denied, amounts),
+            Err(denied) => self.admit_or_explain(denied, amounts, asked),
         }
     }
 
@@ -197,7 +199,12 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn admit_or_explain(&self, mut denied: Denied, amounts: Amounts) -> Result<u64, Refused> {
+    fn admit_or_explain(
+        &self,
+        mut denied: Denied,
+        amounts: Amounts,
+        asked: bool,
+    ) -> Result<u64, Refused> {
         if let Denied::Queued = denied {
             // Whoever comes along moves the queue; it may be empty by now.
             self.advance(false);
@@ -213,7 +220,7 @@ impl Core {
             Denied::Queued | Denied::Short => match self.misfit(&amounts) {
                 Some(ledger) => self.never(ledger, &amounts),
                 None => Refused::NotNow {
-                    wait: self.wait_at_the_end(&amounts),
+                    wait: asked.then(|| self.wait_at_the_end(&amounts)).flatten(),
                 },
             },
         })

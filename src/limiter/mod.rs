@@ -119,7 +119,7 @@ impl Limiter {
     /// about to be refused holds its charge for some nanoseconds; it is never admitted when it does not fit.
     #[inline]
     pub fn try_acquire(&self, cost: &Cost) -> Result<Permit<'_>, Refused> {
-        self.admit(cost).map(|grant| Permit::new(self, grant))
+        self.admit(cost, true).map(|grant| Permit::new(self, grant))
     }
 
     /// Waits for its turn in the queue, as long as it takes.
@@ -141,9 +141,9 @@ impl Limiter {
     }
 
     #[inline(always)]
-    pub(crate) fn admit(&self, cost: &Cost) -> Result<Grant, Refused> {
+    pub(crate) fn admit(&self, cost: &Cost, asked: bool) -> Result<Grant, Refused> {
         let amounts = cost.amounts()?;
-        let at = self.core.admit(amounts)?;
+        let at = self.core.admit(amounts, asked)?;
         Ok(Grant::new(amounts, at))
     }
 
