@@ -4,7 +4,8 @@ use crate::error::OutOfRange;
 
 /// What a request will use, as far as its sender knows.
 ///
-/// `cached` and `cache_write` are parts of `input`. Only a [`Meter::Weighted`] looks at them.
+/// `cached` and `cache_write` are parts of `input`. Only a [`Meter::Weighted`] looks at them; they are at most
+/// [`MAX_CACHED`](Self::MAX_CACHED) each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Requests, at least 1.
@@ -22,6 +23,8 @@ pub struct Cost {
 impl Cost {
     /// The largest count of any field, and of input and output together: 2^40 - 1.
     pub const MAX: u64 = (1 << 40) - 1;
+    /// The largest count of cached tokens, 2^36 - 1.
+    pub const MAX_CACHED: u64 = (1 << 36) - 1;
 
     /// One request, no tokens.
     pub const fn request() -> Self {
@@ -52,32 +55,26 @@ impl Cost {
     #[inline(always)]
     pub(crate) fn usage(&self) -> Result<Amounts, OutOfRange> {
         let tokens = self.input.wrapping_add(self.output);
-        let all =
-            self.requests | self.input | self.output | self.cached | self.cache_write | tokens;
-        if all > Self::MAX {
+        let all = self.requests | self.input | self.output | tokens;
+        let special = self.cached | self.cache_write;
+        if all > Self::MAX || special > Self::MAX_CACHED {
             return Err(self.offence(0));
         }
-        Ok(Amounts {
-            requests: self.requests,
-            input: self.input,
-            output: self.output,
-            cached: self.cached,
-            cache_write: self.cache_write,
-        })
+        Ok(Amounts::pack(self))
     }
 
     #[cold]
     fn offence(&self, least_requests: u64) -> OutOfRange {
         let fields = [
-            ("requests", self.requests, least_requests),
-            ("input", self.input, 0),
-            ("output", self.output, 0),
-            ("cached", self.cached, 0),
-            ("cache_write", self.cache_write, 0),
+            ("requests", self.requests, least_requests, Self::MAX),
+            ("input", self.input, 0, Self::MAX),
+            ("output", self.output, 0, Self::MAX),
+            ("cached", self.cached, 0, Self::MAX_CACHED),
+            ("cache_write", self.cache_write, 0, Self::MAX_CACHED),
         ];
         fields
             .iter()
-            .find_map(|&(field, value, min)| OutOfRange::check(field, value, min, Self::MAX).err())
+            .find_map(|&(field, value, min, max)| OutOfRange::check(field, value, min, max).err())
             .unwrap_or(OutOfRange {
                 field: "input + output",
                 value: self.input.saturating_add(self.output),
@@ -158,42 +155,68 @@ impl Weights {
     }
 
     #[cold]
-    fn count(&self, amounts: &Amounts) -> u64 {
-        let special = amounts.cached + amounts.cache_write;
-        let plain = amounts.input.saturating_sub(special);
-        let sum = plain * u64::from(self.input)
-            + amounts.output * u64::from(self.output)
-            + amounts.cached * u64::from(self.cached)
-            + amounts.cache_write * u64::from(self.cache_write);
+    pub(crate) fn count(&self, amounts: &Amounts) -> u64 {
+        let (cached, cache_write) = (amounts.cached(), amounts.cache_write());
+        let input = amounts.input & AMOUNT;
+        let output = amounts.output & AMOUNT;
+        let sum = input.saturating_sub(cached + cache_write) * u64::from(self.input)
+            + output * u64::from(self.output)
+            + cached * u64::from(self.cached)
+            + cache_write * u64::from(self.cache_write);
         sum.div_ceil(1_000).min(Cost::MAX)
     }
 }
 
-/// The countable part of a checked [`Cost`].
+/// A checked [`Cost`] in three words, so that a permit is small.
+///
+/// ```text
+/// 63                               40 39         0
+/// | cached: low 24                   | requests   |
+/// | cache_write: low 12 | cached: 12 | input      |
+/// | cache_write: high 24             | output     |
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amounts {
     requests: u64,
     input: u64,
     output: u64,
-    cached: u64,
-    cache_write: u64,
 }
 
-/// A meter made ready: three masks, so that what the usual ones count is computed without a branch or a look-up.
+const AMOUNT_BITS: u32 = 40;
+const AMOUNT: u64 = (1 << AMOUNT_BITS) - 1;
+
+impl Amounts {
+    #[inline(always)]
+    fn pack(cost: &Cost) -> Self {
+        // What is shifted out of a word at the top is in the next one.
+        let (cached, written) = (cost.cached, cost.cache_write);
+        Self {
+            requests: cost.requests | cached << AMOUNT_BITS,
+            input: cost.input | cached >> 24 << AMOUNT_BITS | written << 52,
+            output: cost.output | written >> 12 << AMOUNT_BITS,
+        }
+    }
+
+    fn cached(&self) -> u64 {
+        self.requests >> AMOUNT_BITS | (self.input >> AMOUNT_BITS & 0xfff) << 24
+    }
+
+    fn cache_write(&self) -> u64 {
+        self.input >> 52 | self.output >> AMOUNT_BITS << 12
+    }
+}
+
+/// A meter as three masks, so that what it counts is computed without a branch or a look-up. A weighted one has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Masks {
     requests: u64,
     input: u64,
     output: u64,
-    weights: Option<Weights>,
 }
 
 impl Masks {
     #[inline(always)]
     pub(crate) fn count(&self, amounts: &Amounts) -> u64 {
-        if let Some(weights) = &self.weights {
-            return weights.count(amounts);
-        }
         (amounts.requests & self.requests)
             + (amounts.input & self.input)
             + (amounts.output & self.output)
@@ -202,15 +225,38 @@ impl Masks {
 
 impl Meter {
     pub(crate) fn masks(self) -> Masks {
-        let mask = |counted| if counted { u64::MAX } else { 0 };
+        let mask = |counted| if counted { AMOUNT } else { 0 };
         Masks {
             requests: mask(self == Self::Requests),
             input: mask(matches!(self, Self::Input | Self::Tokens)),
             output: mask(matches!(self, Self::Output | Self::Tokens)),
-            weights: match self {
-                Self::Weighted(weights) => Some(weights),
-                _ => None,
-            },
+        }
+    }
+
+    pub(crate) fn weights(self) -> Option<Weights> {
+        match self {
+            Self::Weighted(weights) => Some(weights),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn amounts_are_what_was_packed(
+            requests in 0..=Cost::MAX, input in 0..=Cost::MAX, output in 0..=Cost::MAX,
+            cached in 0..=Cost::MAX_CACHED, cache_write in 0..=Cost::MAX_CACHED,
+        ) {
+            let cost = Cost { requests, input, output, cached, cache_write };
+            let amounts = Amounts::pack(&cost);
+            prop_assert_eq!((amounts.cached(), amounts.cache_write()), (cached, cache_write));
+            prop_assert_eq!(Meter::Requests.masks().count(&amounts), requests);
+            prop_assert_eq!(Meter::Tokens.masks().count(&amounts), input + output);
         }
     }
 }

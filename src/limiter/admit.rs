@@ -45,28 +45,43 @@ impl Core {
     /// rarely called: so what is charged stays in registers.
     #[inline(always)]
     pub(super) fn try_admit(&self, amounts: Amounts) -> Result<u64, Denied> {
-        match self.ledgers {
-            1 => self.charge_and_commit::<1>(amounts),
-            2 => self.charge_and_commit::<2>(amounts),
+        match self.plain {
+            1 => self.charge_and_commit::<1, true>(amounts),
+            2 => self.charge_and_commit::<2, true>(amounts),
             _ => self.try_admit_many(amounts),
         }
     }
 
     #[inline(never)]
     fn try_admit_many(&self, amounts: Amounts) -> Result<u64, Denied> {
+        match self.plain {
+            0 => self.charge_and_commit::<0, true>(amounts),
+            3 => self.charge_and_commit::<3, true>(amounts),
+            4 => self.charge_and_commit::<4, true>(amounts),
+            5 => self.charge_and_commit::<5, true>(amounts),
+            6 => self.charge_and_commit::<6, true>(amounts),
+            7 => self.charge_and_commit::<7, true>(amounts),
+            8 => self.charge_and_commit::<8, true>(amounts),
+            _ => self.try_admit_any(amounts),
+        }
+    }
+
+    /// Limits with windows or weights among them. Ledgers that are not there cost nothing.
+    #[inline(never)]
+    fn try_admit_any(&self, amounts: Amounts) -> Result<u64, Denied> {
         match self.ledgers {
-            0 => self.charge_and_commit::<0>(amounts),
-            3 => self.charge_and_commit::<3>(amounts),
-            4 => self.charge_and_commit::<4>(amounts),
-            5 => self.charge_and_commit::<5>(amounts),
-            6 => self.charge_and_commit::<6>(amounts),
-            7 => self.charge_and_commit::<7>(amounts),
-            _ => self.charge_and_commit::<8>(amounts),
+            1 => self.charge_and_commit::<1, false>(amounts),
+            2 => self.charge_and_commit::<2, false>(amounts),
+            3 | 4 => self.charge_and_commit::<4, false>(amounts),
+            _ => self.charge_and_commit::<8, false>(amounts),
         }
     }
 
     #[inline(always)]
-    fn charge_and_commit<const LEDGERS: usize>(&self, amounts: Amounts) -> Result<u64, Denied> {
+    fn charge_and_commit<const LEDGERS: usize, const PLAIN: bool>(
+        &self,
+        amounts: Amounts,
+    ) -> Result<u64, Denied> {
         'restart: loop {
             let gate = self.gate();
             if gate.is_shut() {
@@ -84,9 +99,12 @@ impl Core {
 
             // Look at all before touching any: most refusals then write nothing.
             for (ledger, charge) in charges.iter_mut().enumerate() {
-                charge.cost = self.amount(ledger, &amounts);
+                charge.cost = match PLAIN {
+                    true => self.meters[ledger].count(&amounts),
+                    false => self.amount(ledger, &amounts),
+                };
                 if charge.cost > 0 {
-                    charge.view = self.covered(ledger, charge.cost, now)?;
+                    charge.view = self.covered::<PLAIN>(ledger, charge.cost, now)?;
                 }
             }
             for ledger in 0..LEDGERS {
@@ -94,7 +112,13 @@ impl Core {
                 if charge.cost == 0 {
                     continue;
                 }
-                match self.charge_at(ledger, &charge.view, charge.cost, None) {
+                let charged = match PLAIN {
+                    true => self
+                        .account(ledger)
+                        .charge_at(&charge.view, charge.cost, None),
+                    false => self.charge_at(ledger, &charge.view, charge.cost, None),
+                };
+                match charged {
                     Ok(charged) => charge.charged = charged,
                     Err(_) => match self.charge_anew(ledger, charge.cost, now) {
                         Ok(anew) => *charge = anew,
@@ -137,9 +161,17 @@ impl Core {
     }
 
     #[inline(always)]
-    fn covered(&self, ledger: usize, cost: u64, now: u64) -> Result<View, Denied> {
+    fn covered<const PLAIN: bool>(
+        &self,
+        ledger: usize,
+        cost: u64,
+        now: u64,
+    ) -> Result<View, Denied> {
         let line = self.line(ledger);
-        let view = self.view(ledger, &line, now);
+        let view = match PLAIN {
+            true => self.account(ledger).view(&line, now),
+            false => self.view(ledger, &line, now),
+        };
         if view.covers(cost, &line) && now >= line.not_before {
             Ok(view)
         } else if never_fits(&line, cost) {
@@ -154,7 +186,7 @@ impl Core {
     #[inline(never)]
     fn charge_anew(&self, ledger: usize, cost: u64, now: u64) -> Result<Charge, Denied> {
         loop {
-            let view = self.covered(ledger, cost, now)?;
+            let view = self.covered::<false>(ledger, cost, now)?;
             if let Ok(charged) = self.charge_at(ledger, &view, cost, None) {
                 return Ok(Charge {
                     view,

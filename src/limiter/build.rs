@@ -84,7 +84,7 @@ impl Builder {
         let (scale, now) = (clock.scale(), clock.now());
 
         let mut accounts = [const { None }; MAX_LIMITS];
-        let mut meters = [Masks::default(); MAX_LIMITS];
+        let (mut meters, mut weights) = ([Masks::default(); MAX_LIMITS], [None; MAX_LIMITS]);
         let lines = [const { None }; MAX_LIMITS];
         let mut histories = [const { None }; MAX_LIMITS];
         let (mut lines, mut ledgers) = (lines, 0);
@@ -102,6 +102,7 @@ impl Builder {
                     accounts[ledger] = Some(account);
                     histories[ledger] = history.map(Box::new);
                     meters[ledger] = quota.meter.masks();
+                    weights[ledger] = quota.meter.weights();
                     lines[ledger] = Some(Published::new(line.to_words()));
                     Entry::Quota(quota, ledger)
                 }
@@ -128,8 +129,15 @@ impl Builder {
             queue: Queue::new(self.max_waiters, ledgers),
             ledgers,
             lines: lines.map(|line| line.unwrap_or(Published::new([0; _]))),
+            plain: match histories.iter().all(Option::is_none)
+                && weights.iter().all(Option::is_none)
+            {
+                true => ledgers,
+                false => usize::MAX,
+            },
             histories,
             meters,
+            weights,
             slots: u64::from(in_flight.is_some()),
             scale,
             slack: scale.to_ticks(slack_ns),

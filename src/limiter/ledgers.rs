@@ -15,7 +15,10 @@ impl Core {
 
     #[inline(always)]
     pub(super) fn amount(&self, ledger: usize, amounts: &Amounts) -> u64 {
-        self.meters[ledger].count(amounts)
+        match &self.weights[ledger] {
+            None => self.meters[ledger].count(amounts),
+            Some(weights) => weights.count(amounts),
+        }
     }
 
     pub(super) fn ledgers(&self) -> std::ops::Range<usize> {
@@ -23,7 +26,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn account(&self, ledger: usize) -> &Account {
+    pub(super) fn account(&self, ledger: usize) -> &Account {
         &self.hot.accounts[ledger]
     }
 

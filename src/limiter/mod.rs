@@ -30,7 +30,7 @@ use crate::limit::account::Account;
 use crate::limit::history::History;
 use crate::limit::line::Line;
 use crate::limit::published::Published;
-use crate::limit::{Amounts, Cost, Masks};
+use crate::limit::{Amounts, Cost, Masks, Weights};
 use crate::ring::gate::Gate;
 use crate::sync::{Acquire, Arc, AtomicU64, Mutex};
 use std::time::Duration;
@@ -79,6 +79,10 @@ pub(crate) struct Core {
     /// Of the limits that count over windows.
     histories: [Option<Box<History>>; MAX_LIMITS],
     meters: [Masks; MAX_LIMITS],
+    /// Of the limits whose meter has weights.
+    weights: [Option<Weights>; MAX_LIMITS],
+    /// How many ledgers there are if all are buckets without weights, to which the fast path is cut; else `usize::MAX`.
+    plain: usize,
     /// In-flight slots that one permit takes: 1 if there is such a limit.
     slots: u64,
     clock: Clock,
@@ -241,9 +245,8 @@ impl Limiter {
     }
 
     #[inline(always)]
-    pub(crate) fn release_grant(&self, grant: Grant) {
-        let amounts = grant.amounts;
-        self.core.settle(&mut { grant }, amounts, self.core.slots);
+    pub(crate) fn release_grant(&self, _stands: Grant) {
+        self.core.release();
     }
 
     /// Gives everything back.

@@ -3,6 +3,7 @@
 use super::{Core, Limiter};
 use crate::error::Refused;
 use crate::limit::{Amounts, Cost};
+use crate::ring::gate::{EVENT, SLOT};
 
 /// What was charged for an admitted request. A plain value: whoever owns it settles it once.
 #[derive(Clone, Copy, Debug)]
@@ -85,12 +86,20 @@ impl Drop for Permit<'_> {
 }
 
 impl Core {
+    /// Gives back the slot of a permit, if it has one, and nothing else.
+    #[inline(always)]
+    pub(super) fn release(&self) {
+        if self.slots > 0 {
+            self.kick(SLOT);
+        }
+    }
+
     /// Replaces what `grant` has charged by `amounts`, and gives back `slots` in-flight slots.
     ///
     /// One read-modify-write on the gate tells the queue of everything; none if there is nothing to tell.
     #[inline(always)]
     pub(super) fn settle(&self, grant: &mut Grant, amounts: Amounts, slots: u64) {
-        let mut delta = slots * crate::ring::gate::SLOT;
+        let mut delta = slots * SLOT;
         let mut returned = slots > 0;
         if amounts != grant.amounts {
             for ledger in self.ledgers() {
@@ -104,7 +113,7 @@ impl Core {
                 } else if new > old {
                     self.charge(ledger, new - old);
                     // Decisions that have not seen this charge must fail.
-                    delta |= crate::ring::gate::EVENT;
+                    delta |= EVENT;
                 }
             }
             grant.amounts = amounts;
