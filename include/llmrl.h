@@ -377,7 +377,7 @@ typedef struct llmrl_limit {
 
 /**
  * What a request will use, or has used. Each count is at most 2^40 - 1, input_tokens +
- * output_tokens as well.
+ * output_tokens as well; the two of the cache are at most 2^36 - 1.
  */
 typedef struct llmrl_cost {
     /** Usually 1, and at least that; in llmrl_limiter_charge() also 0. */

@@ -98,7 +98,7 @@ pub struct llmrl_limit {
 }
 
 /// What a request will use, or has used. Each count is at most 2^40 - 1, input_tokens +
-/// output_tokens as well.
+/// output_tokens as well; the two of the cache are at most 2^36 - 1.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct llmrl_cost {
