@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import sys
 import time
 from types import ModuleType
 from typing import Callable
@@ -22,6 +24,12 @@ def api(request: pytest.FixtureRequest) -> ModuleType:
         if error.name != name:
             raise
         pytest.skip("this build of the package has no C extension")
+
+
+def collect() -> None:
+    """Collect all garbage. Where finalizers run after the collection, what they let go of takes another one."""
+    for _ in range(1 if sys.implementation.name == "cpython" else 4):
+        gc.collect()
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import sys
 import threading
@@ -12,7 +11,7 @@ import weakref
 import pytest
 
 import llmrl
-from conftest import until, until_async
+from conftest import collect, until, until_async
 from llmrl import Limit
 
 
@@ -243,7 +242,7 @@ def test_await_object_that_is_never_resumed(api):
         assert next(iterator, None) is not None
         assert limiter.stats().waiting == 1
         del iterator
-        gc.collect()
+        collect()
 
     asyncio.run(main())
     assert limiter.stats().waiting == 0
@@ -283,7 +282,7 @@ def test_abandoned_with_its_loop_is_collected(api):
     # The glue remembers the last loop of each thread.
     asyncio.run(_other())
     del limiter, task, held, loop
-    gc.collect()
+    collect()
     assert gone() is None
 
 

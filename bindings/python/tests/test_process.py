@@ -19,6 +19,12 @@ from llmrl import Limit, Limiter
 def until(condition):
     while not condition():
         time.sleep(0.0001)
+
+def interrupt_main(number):
+    # Not the process: then this thread may get the signal, and the sleep of the main one goes on. Not at once: no interpreter
+    # notices a signal in the last instructions before it sleeps.
+    time.sleep(0.1)
+    signal.pthread_kill(threading.main_thread().ident, number)
 """
 
 
@@ -48,7 +54,7 @@ def test_ctrl_c_ends_a_blocking_wait(python):
         held = limiter.try_acquire()
         def interrupt():
             until(lambda: limiter.stats().waiting == 1)
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt_main(signal.SIGINT)
         threading.Thread(target=interrupt).start()
         try:
             limiter.acquire().wait()
@@ -74,7 +80,7 @@ def test_a_signal_handler_that_returns_leaves_the_wait_in_its_place(python):
             thread = threading.Thread(target=later)
             thread.start()
             until(lambda: limiter.stats().waiting == 2)
-            os.kill(os.getpid(), signal.SIGUSR1)
+            interrupt_main(signal.SIGUSR1)
             until(lambda: order == ["signal"])
             held.release()
         threading.Thread(target=signals).start()
@@ -96,7 +102,7 @@ def test_ctrl_c_ends_an_asyncio_program(python):
             while limiter.stats().waiting < 100:
                 await asyncio.sleep(0)
             # From the thread of the loop: asyncio can miss a signal that comes between its last look and its sleep.
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt_main(signal.SIGINT)
         async def main():
             # Before 3.11 asyncio also logs the KeyboardInterrupt.
             asyncio.get_running_loop().set_exception_handler(lambda *_: None)

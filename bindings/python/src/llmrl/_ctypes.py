@@ -41,10 +41,41 @@ def _cost(
     )
 
 
+# The callbacks of all limiters that the library has not freed yet. PyPy clears weak references before it runs finalizers, its own
+# to callbacks among them, and crashes in a callback that only what is being finalized refers to.
+callbacks: dict[int, Any] = {}
+
+
+class _Owner:
+    """Frees the limiter of the library when nobody can use it any more.
+
+    Not the Limiter itself, for the sake of interpreters that run finalizers in any thread: an object that refers to none of those
+    who call the library is finalized after all of them, on PyPy also where they are garbage in one cycle. CPython runs the
+    finalizers of a cycle in any order, but one after the other: those of permits look whether the handle is still there.
+    """
+
+    __slots__ = ("handle", "callback")
+
+    def __init__(self, handle: c_void_p, woken: deque[int]) -> None:
+        self.handle = handle
+        # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
+        # Python code runs in it, no signal handler can raise in it.
+        self.callback = _abi.WAKE(woken.insert)
+        callbacks[id(self.callback)] = self.callback
+
+    def __del__(self) -> None:
+        if lib is None:
+            return
+        handle, self.handle.value = self.handle.value, None
+        if handle:
+            lib.llmrl_limiter_free(handle)
+        callbacks.pop(id(self.callback), None)
+
+
 class Limiter:
     """One to eight limits that admit all or nothing, and one FIFO queue for threads and asyncio tasks."""
 
-    __slots__ = ("_handle", "_hub", "_woken", "_callback", "_in_flight", "_clock", "__weakref__")
+    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "_clock", "__weakref__")
 
     def __init__(self, *limits: Any, **options: Any) -> None:
         self._handle = c_void_p()
@@ -52,10 +83,8 @@ class Limiter:
         self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == _abi.IN_FLIGHT for i in range(count))
         self._hub = Hub(clock is None)
         self._woken: deque[int] = deque()
-        # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
-        # Python code runs in it, no signal handler can raise in it.
-        self._callback = _abi.WAKE(self._woken.insert)
-        wake = ctypes.cast(self._callback, c_void_p)
+        self._owner = _Owner(self._handle, self._woken)
+        wake = ctypes.cast(self._owner.callback, c_void_p)
         handle = clock_handle(clock)
         filled = _abi.Options(0, max_waiters, max_permits, 0, handle, wake, sys.maxsize)
         message = ctypes.create_string_buffer(256)
@@ -65,13 +94,6 @@ class Limiter:
         if isinstance(clock, ManualClock):
             clock._limiters.add(self)
         adopt(self)
-
-    def __del__(self) -> None:
-        # Permits and acquisitions hold references to their limiter, so nobody is inside. But where all of them are garbage in one
-        # cycle, finalizers run in any order: those of permits look whether the handle is still there.
-        if self._handle:
-            lib.llmrl_limiter_free(self._handle)
-            self._handle.value = None
 
     def _flush(self) -> None:
         woken = self._woken
@@ -213,7 +235,7 @@ class Permit:
         raise TypeError("Permit objects are made by a Limiter")
 
     def __del__(self) -> None:
-        if getattr(self, "_id", 0) and self._limiter._handle:
+        if lib is not None and getattr(self, "_id", 0) and self._limiter._handle:
             lib.llmrl_release(self._limiter._handle, self._id)
             self._limiter._flush()
             if self._limiter._in_flight:
@@ -304,7 +326,7 @@ class Acquire:
         raise TypeError("Acquire objects are made by a Limiter")
 
     def __del__(self) -> None:
-        if hasattr(self, "_number") and self._limiter._handle:
+        if lib is not None and hasattr(self, "_number") and self._limiter._handle:
             self._drop()
 
     @property
@@ -375,7 +397,7 @@ class Acquire:
     def __await__(self) -> Generator[Any, None, Permit]:
         permit = self._begin("await")
         if permit is None:
-            permit = yield from self._limiter._hub.wait(self).__await__()
+            permit = yield from self._limiter._hub.wait(self)
         return permit
 
     async def __aenter__(self) -> Permit:

@@ -15,6 +15,7 @@ from ._errors import ERR_MEMORY, ERR_NEVER, OK, Never, from_status
 if TYPE_CHECKING:
     from ._ctypes import Limiter
 
+# Free-threaded interpreters run finalizers at exit when they have emptied the modules: this may be None in any of them.
 lib = _abi.load()
 
 
@@ -49,8 +50,9 @@ class ManualClock:
         check(lib.llmrl_clock_new(_args.duration_ns("start", start), byref(self._handle)), "ManualClock")
 
     def __del__(self) -> None:
-        if self._handle:
-            lib.llmrl_clock_free(self._handle)
+        handle, self._handle.value = self._handle.value, None
+        if handle and lib is not None:
+            lib.llmrl_clock_free(handle)
 
     def _advance(self, ns: int) -> None:
         check(lib.llmrl_clock_advance(self._handle, ns), "advance")
@@ -95,8 +97,9 @@ class TokenBucket:
         created(status, "TokenBucket", message)
 
     def __del__(self) -> None:
-        if self._handle:
-            lib.llmrl_bucket_free(self._handle)
+        handle, self._handle.value = self._handle.value, None
+        if handle and lib is not None:
+            lib.llmrl_bucket_free(handle)
 
     def _done(self, status: int, what: str, n: int = 0) -> None:
         if status == ERR_NEVER:

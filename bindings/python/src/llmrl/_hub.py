@@ -20,7 +20,7 @@ import os
 import sys
 import threading
 import weakref
-from typing import Any, Coroutine, Optional, Protocol
+from typing import Any, Generator, Optional, Protocol
 
 from ._args import FOREVER
 
@@ -81,8 +81,8 @@ class Hub:
         finally:
             self.waiting.pop(ticket, None)
 
-    def wait(self, turn: Turn) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine that waits for the ticket of ``turn`` and returns its permit."""
+    def wait(self, turn: Turn) -> Generator[Any, None, Any]:
+        """Return the generator that waits for the ticket of ``turn`` and returns its permit."""
         # Not at the top: asyncio costs more to import than all of llmrl, and users of threads have no need of it.
         from ._loop import wait
 

@@ -8,7 +8,7 @@ import threading
 from asyncio import _get_running_loop  # the cheap one: None instead of an exception
 from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
-from typing import Any, Optional
+from typing import Any, Generator, Optional
 
 from ._args import FOREVER
 from ._errors import Error
@@ -165,7 +165,8 @@ def _reactor() -> _Reactor:
     return reactor
 
 
-async def wait(hub: Hub, turn: Turn) -> Any:
+# A generator, because PyPy does not close coroutines that nobody refers to any more, and the ticket of one would stay for ever.
+def wait(hub: Hub, turn: Turn) -> Generator[Any, None, Any]:
     """Wait until the ticket of ``turn`` is held and return its permit; give everything back if that is interrupted."""
     reactor = _reactor()
     waiting = _Wait(reactor, hub, turn)
@@ -175,7 +176,7 @@ async def wait(hub: Hub, turn: Turn) -> Any:
     try:
         # Polls once more, because a wake sent before the line above found nobody.
         waiting.step()
-        await waiting.future
+        yield from waiting.future
         return turn._take()
     except BaseException:
         # Also when the ticket was granted and the task cancelled before it ran again: nothing was sent for it.

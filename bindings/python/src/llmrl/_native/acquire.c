@@ -1,7 +1,7 @@
 /* Acquire: what limiter.acquire() returns. Nothing happens until it is awaited, entered or waited for.
  *
  * Awaiting takes a place in the queue at once, in __await__. Admitted: the object is its own iterator and ends with the permit
- * at the first step, so the event loop is never involved. Otherwise the iterator of the coroutine that waits (_hub.py) is handed
+ * at the first step, so the event loop is never involved. Otherwise the generator that waits (_hub.py) is handed
  * to the interpreter, and this object is out of the way but for the ticket, which it owns until it becomes a permit.
  */
 #include "native.h"
@@ -110,11 +110,7 @@ static PyObject *acquire_await(PyObject *object) {
         Py_INCREF(object);
         return object;
     }
-    PyObject *coroutine = PyObject_CallMethod(self->limiter->hub, "wait", "O", object);
-    if (!coroutine) return NULL; /* the ticket ends with this object */
-    PyObject *iterator = PyObject_CallMethod(coroutine, "__await__", NULL);
-    Py_DECREF(coroutine);
-    return iterator;
+    return PyObject_CallMethod(self->limiter->hub, "wait", "O", object); /* if that fails, the ticket ends with this object */
 }
 
 static int acquire_send(PyObject *object, PyObject *sent, PyObject **result) {
