@@ -78,8 +78,9 @@ struct Count {
 }
 
 impl History {
-    /// A history of `entries` stamps (rounded up to a power of two) that begins at `stamp` with an account at `position`.
-    pub(crate) fn new(entries: usize, extent: Extent, stamp: u64, position: u64) -> Self {
+    /// A history of `entries` stamps (rounded up to a power of two) that begins with an account at `position`, before any
+    /// stamp that counts.
+    pub(crate) fn new(entries: usize, extent: Extent, position: u64) -> Self {
         let entries = entries.next_power_of_two();
         let history = Self {
             // The lap before the first, with the oldest of stamps.
@@ -98,7 +99,6 @@ impl History {
             }),
         };
         let first = &history.entries[0];
-        first.stamp.store(stamp, Relaxed);
         first.start.store(position << TAG_BITS, Relaxed);
         history
     }
@@ -156,15 +156,21 @@ impl History {
             if self.ends.latest.load(Acquire) != latest {
                 continue;
             }
-            let since = |start| signed_position((word >> TAG_BITS).wrapping_sub(start)).max(0);
-            return Count {
+            let mut count = Count {
                 word,
                 stamp,
                 first,
                 latest,
-                total: if first <= latest { since(start) } else { 0 },
-                current: if is_current { since(newest) } else { 0 },
+                total: 0,
+                current: 0,
             };
+            if first <= latest {
+                count.total = count.since(start);
+            }
+            if is_current {
+                count.current = count.since(newest);
+            }
+            return count;
         }
     }
 
@@ -330,13 +336,18 @@ impl History {
             let Some(start) = self.start(index) else {
                 break;
             };
-            left = signed_position((count.word >> TAG_BITS).wrapping_sub(start));
+            left = count.since(start);
         }
         stamp
     }
 }
 
 impl Count {
+    /// What was charged since the account stood at `start`.
+    fn since(&self, start: u64) -> i64 {
+        signed_position((self.word >> TAG_BITS).wrapping_sub(start)).max(0)
+    }
+
     /// The first stamp, and part of it, at which no more than `room` counts in a sliding window counter.
     fn sliding(&self, room: i64, now: u64) -> (u64, u64) {
         let before = self.total - self.current;

@@ -254,8 +254,10 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Where the positions of all lines begin: high enough that no balance reaches below zero.
+/// Where the positions of all accounts begin: high enough that no balance reaches below zero.
 const START: u64 = 1 << 49;
+/// Where the windows of all lines begin: what is before the first one does not count at any reach.
+const FIRST_WINDOW: u64 = 1 << 60;
 
 /// What a new limit starts with.
 pub(crate) struct Opened {
@@ -343,9 +345,9 @@ impl Quota {
     pub(crate) fn open(&self, scale: Scale, now: u64) -> Result<Opened, OutOfRange> {
         let (rate, burst) = self.checked()?;
         let oversize = self.shape == Shape::Pacing || self.oversize == Oversize::WhenFull;
-        let mut line = Line::new(rate, scale, burst, oversize, now, START);
-        let used = if self.start_empty { burst } else { 0 };
         let Some(extent) = self.extent() else {
+            let used = if self.start_empty { burst } else { 0 };
+            let line = Line::new(rate, scale, burst, oversize, now, START);
             let account = Account::new(START, burst - used);
             return Ok(Opened {
                 line,
@@ -353,6 +355,7 @@ impl Quota {
                 history: None,
             });
         };
+        let mut line = Line::new(rate, scale, burst, oversize, now, FIRST_WINDOW);
         line.windows = Some(match self.shape {
             Shape::SlidingCounter => Windows::Sliding,
             _ => Windows::Whole,
@@ -365,10 +368,16 @@ impl Quota {
             Shape::SlidingLog => self.resolution.unwrap_or(self.amount),
             _ => extent.reach + 1,
         };
-        let history = History::new(entries as usize + 1, extent, line.position(now), START);
+        let history = History::new(entries as usize + 1, extent, START);
+        let account = Account::new(START, 0);
+        if self.start_empty {
+            let view = history.view(&account, &line, now);
+            history.open(&account, view.stamp);
+            let _ = account.charge_at(&view, burst, None);
+        }
         Ok(Opened {
             line,
-            account: Account::new(START + used, 0),
+            account,
             history: Some(history),
         })
     }
