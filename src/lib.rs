@@ -42,5 +42,5 @@ pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
 pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};
 pub use limiter::{
-    Builder, LimitState, Limiter, MAX_LIMITS, Permit, Progress, Stats, Ticket, Wake,
+    Builder, Corrupt, LimitState, Limiter, MAX_LIMITS, Permit, Progress, Saved, Stats, Ticket, Wake,
 };
