@@ -565,24 +565,6 @@ llmrl_status llmrl_limiter_new(const llmrl_limit *limits,
                                size_t message_size);
 
 /**
- * Writes what has been used of each limit, to be kept over a restart and given to
- * llmrl_limiter_new() as options->saved: for limits of a day or a month. now_ns is the
- * wall-clock time, nanoseconds since 1970; 0 for the system's. What is reserved counts
- * as used; permits and waiters are not saved. To be called when nothing goes on; else
- * each limit is saved at an instant of its own.
- *
- * - LLMRL_OK: *size bytes were written to buffer, which has room for buffer_size.
- * - LLMRL_ERR_SIZE: there is too little room. *size says how much is needed, now; it is
- *   the one case in which something is written with an error. buffer may be NULL then.
- * - LLMRL_ERR_NULL: size, or buffer although there would be room.
- */
-llmrl_status llmrl_limiter_save(const struct llmrl_limiter *l,
-                                uint64_t now_ns,
-                                void *buffer,
-                                size_t buffer_size,
-                                size_t *size);
-
-/**
  * Ends the limiter: everyone who waits, in llmrl_acquire() or with a ticket, is told
  * LLMRL_ERR_CLOSED, and so is everyone who comes later. Permits that are held can
  * still be settled. Any thread, any number of times.
@@ -796,8 +778,8 @@ llmrl_status llmrl_cancel(const llmrl_limiter *l, llmrl_permit permit);
 /* ----------------------------------------------------------------------------------------
  * How a limiter stands
  *
- * What it has counted, and what each of its limits would admit. To be looked at now and
- * then; nothing here is needed for admitting.
+ * What it has counted, what each of its limits would admit, and how to keep that over a
+ * restart. To be looked at now and then; nothing here is needed for admitting.
  * ---------------------------------------------------------------------------------------- */
 
 /**
@@ -869,6 +851,24 @@ llmrl_status llmrl_limiter_limit_state(const llmrl_limiter *l,
                                        uint32_t index,
                                        struct llmrl_limit_state *out,
                                        size_t out_size);
+
+/**
+ * Writes what has been used of each limit, to be kept over a restart and given to
+ * llmrl_limiter_new() as options->saved: for limits of a day or a month. now_ns is the
+ * wall-clock time, nanoseconds since 1970; 0 for the system's. What is reserved counts
+ * as used; permits and waiters are not saved. To be called when nothing goes on; else
+ * each limit is saved at an instant of its own.
+ *
+ * - LLMRL_OK: *size bytes were written to buffer, which has room for buffer_size.
+ * - LLMRL_ERR_SIZE: there is too little room. *size says how much is needed, now; it is
+ *   the one case in which something is written with an error. buffer may be NULL then.
+ * - LLMRL_ERR_NULL: size, or buffer although there would be room.
+ */
+llmrl_status llmrl_limiter_save(const llmrl_limiter *l,
+                                uint64_t now_ns,
+                                void *buffer,
+                                size_t buffer_size,
+                                size_t *size);
 
 
 /* ----------------------------------------------------------------------------------------

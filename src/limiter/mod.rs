@@ -9,6 +9,7 @@
 mod admit;
 mod build;
 mod change;
+mod estimate;
 mod ledgers;
 mod permit;
 mod queue;
