@@ -24,15 +24,20 @@
 //! and so for longer than it had to.
 //!
 //! A refund goes to the window that was charged: it raises the start of every entry up to that one, so that later windows,
-//! which do not contain the charge, do not shrink. That one is looked at by a single start at a time makes the order of
-//! these steps harmless. A full ring joins its two oldest entries: what they hold counts as long as the younger.
+//! which do not contain the charge, do not shrink. A full ring joins its two oldest entries: what they hold counts as long
+//! as the younger. A start that is handed on by that must not be raised for the same refund again, so refunds go from the
+//! youngest entry down; the one that is overtaken is lost, which is safe.
+//!
+//! A place belongs to an entry while that is one of `oldest ..= latest`, and is not written for the next lap before. So
+//! whoever has read an entry looks at the ends again: only then was it that entry. (Laps are short, and come round again
+//! while a thread sleeps; in a word that is exchanged they are what tells it from the next tenant's.)
 //!
 //! Two threads may see time out of order. Whoever forgets entries says up to which stamp (`floor`), and nobody decides at
 //! an earlier one than that, or than the latest entry's.
 
 use super::account::{Account, TAG_BITS, TAG_MASK, View, need, signed_position};
 use super::line::{Line, Windows};
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
 use crossbeam_utils::CachePadded;
 
 /// See the [module](self).
@@ -41,6 +46,8 @@ pub(crate) struct History {
     reach: AtomicU64,
     /// Stamps in the length of a window.
     span: AtomicU64,
+    /// The line does not tell in which window an earlier tick was.
+    known: AtomicU64,
     ends: CachePadded<Ends>,
 }
 
@@ -92,6 +99,7 @@ impl History {
                 .collect(),
             reach: AtomicU64::new(extent.reach),
             span: AtomicU64::new(extent.span),
+            known: AtomicU64::new(0),
             ends: CachePadded::new(Ends {
                 oldest: AtomicU64::new(0),
                 latest: AtomicU64::new(0),
@@ -103,10 +111,14 @@ impl History {
         history
     }
 
-    /// Another length of window, in stamps.
-    pub(crate) fn set(&self, extent: Extent) {
+    /// Another length of window, in stamps; of what was before tick `known`, if given, the next line does not tell in which
+    /// window that was. To be called before that line is published.
+    pub(crate) fn set(&self, extent: Extent, known: Option<u64>) {
         self.reach.store(extent.reach, Relaxed);
         self.span.store(extent.span, Relaxed);
+        if let Some(known) = known {
+            self.known.store(known, Release);
+        }
     }
 
     fn entry(&self, index: u64) -> &Entry {
@@ -121,10 +133,26 @@ impl History {
         self.entry(index).stamp.load(Acquire)
     }
 
-    /// Where the account stood at entry `index`, or nothing if the ring has gone on.
-    fn start(&self, index: u64) -> Option<u64> {
-        let start = self.entry(index).start.load(Acquire);
-        (start & TAG_MASK == self.lap(index)).then_some(start >> TAG_BITS)
+    /// Where the account stood at entry `index`.
+    fn start(&self, index: u64) -> u64 {
+        self.entry(index).start.load(Acquire) >> TAG_BITS
+    }
+
+    /// Whether everything that was read of entries `first` and later was theirs.
+    fn has(&self, first: u64) -> bool {
+        self.ends.oldest.load(Acquire) <= first
+    }
+
+    /// The latest entry and its stamp.
+    fn latest(&self) -> (u64, u64) {
+        loop {
+            let latest = self.ends.latest.load(Acquire);
+            let stamp = self.stamp(latest);
+            // Else it may be the stamp of one that is being opened in its place, to which nothing is charged yet.
+            if self.ends.latest.load(Acquire) == latest {
+                return (latest, stamp);
+            }
+        }
     }
 
     fn counts(&self, index: u64, at: u64) -> bool {
@@ -135,40 +163,36 @@ impl History {
         loop {
             let oldest = self.ends.oldest.load(Acquire);
             let floor = self.ends.floor.load(Acquire);
-            let latest = self.ends.latest.load(Acquire);
-            let stamp = stamp.max(floor).max(self.stamp(latest));
+            let (latest, newest) = self.latest();
+            let stamp = stamp.max(floor).max(newest);
             let mut first = oldest;
             while first <= latest && !self.counts(first, stamp) {
                 first += 1;
             }
+            let kept = first.min(latest);
             if first > oldest {
-                self.forget(oldest, first.min(latest), stamp);
+                self.forget(oldest, kept, stamp);
             }
             // Starts before `charged`: a refund that is counted must not be of a charge that is not.
-            let is_current = self.stamp(latest) == stamp;
-            let (Some(start), Some(newest)) = (self.start(first.min(latest)), self.start(latest))
-            else {
-                pause();
-                continue;
-            };
-            let word = account.word();
-            // Whatever is in `word` was charged in entries that have been looked at.
-            if self.ends.latest.load(Acquire) != latest {
-                continue;
-            }
+            let (start, newest_start) = (self.start(kept), self.start(latest));
             let mut count = Count {
-                word,
+                word: account.word(),
                 stamp,
                 first,
                 latest,
                 total: 0,
                 current: 0,
             };
+            // Whatever is in `word` was charged in entries that have been looked at.
+            if self.ends.latest.load(Acquire) != latest || !self.has(kept) {
+                continue;
+            }
             if first <= latest {
                 count.total = count.since(start);
             }
-            if is_current {
-                count.current = count.since(newest);
+            if newest == stamp {
+                // A charge that counts later than it was made leaves the earlier window alone when it is refunded.
+                count.current = count.since(newest_start).min(count.total);
             }
             return count;
         }
@@ -203,24 +227,29 @@ impl History {
 
     /// What counts at tick `now`, the oldest first: how many stamps ago, and how much.
     pub(crate) fn usage(&self, account: &Account, line: &Line, now: u64) -> Vec<(u64, u64)> {
-        let count = self.count(account, line.position(now));
-        let mut usage = Vec::new();
-        let mut left = count.total;
-        for index in count.first..=count.latest {
-            let stamp = self.stamp(index);
-            let after = match index == count.latest {
-                true => Some(0),
-                false => self.start(index + 1).map(|start| count.since(start)),
-            };
-            // The ring has gone on under the eyes: what is left counts as the youngest that was seen.
-            let after = after.unwrap_or(0);
-            usage.push((
-                count.stamp.saturating_sub(stamp),
-                (left - after).max(0) as u64,
-            ));
-            left = after;
+        loop {
+            let count = self.count(account, line.position(now));
+            let mut left = count.total;
+            let usage = (count.first..=count.latest).map(|index| {
+                let ago = count.stamp.saturating_sub(self.stamp(index));
+                let after = self.left_after(&count, index);
+                let used = (left - after).max(0) as u64;
+                left = after;
+                (ago, used)
+            });
+            let usage = usage.collect();
+            if self.has(count.first) {
+                return usage;
+            }
         }
-        usage
+    }
+
+    /// What counts still when entry `index` does not.
+    fn left_after(&self, count: &Count, index: u64) -> i64 {
+        match index < count.latest {
+            true => count.since(self.start(index + 1)),
+            false => 0,
+        }
     }
 
     /// Makes sure that what is charged from now on counts as charged at `stamp` or later.
@@ -228,8 +257,7 @@ impl History {
     #[inline(never)]
     pub(crate) fn open(&self, account: &Account, stamp: u64) {
         loop {
-            let latest = self.ends.latest.load(Acquire);
-            let newest = self.stamp(latest);
+            let (latest, newest) = self.latest();
             if newest >= stamp {
                 return;
             }
@@ -246,7 +274,8 @@ impl History {
             let lap = self.lap(next);
             loop {
                 let start = entry.start.load(Acquire);
-                if start & TAG_MASK != lap.wrapping_sub(1) & TAG_MASK {
+                let is_last_lap = start & TAG_MASK == lap.wrapping_sub(1) & TAG_MASK;
+                if !is_last_lap || self.ends.latest.load(Acquire) != latest {
                     break;
                 }
                 let opened = account.word() & !TAG_MASK | lap;
@@ -262,33 +291,34 @@ impl History {
     /// Sees to it that the place of entry `next` does not count; says whether it was so already.
     fn make_room(&self, next: u64, stamp: u64) -> bool {
         let oldest = self.ends.oldest.load(Acquire);
-        if next - oldest < self.entries.len() as u64 {
+        if next < oldest + self.entries.len() as u64 {
             return true;
         }
-        if self.counts(oldest, stamp) {
-            let (Some(start), Some(_)) = (self.start(oldest), self.start(oldest + 1)) else {
-                return false;
-            };
-            let younger = self.entry(oldest + 1);
-            let seen = younger.start.load(Acquire);
-            let joined = start << TAG_BITS | self.lap(oldest + 1);
-            let same_lap = seen & TAG_MASK == joined & TAG_MASK;
-            if !same_lap
-                || younger
-                    .start
-                    .compare_exchange(seen, joined, AcqRel, Acquire)
-                    .is_err()
-            {
-                return false;
-            }
+        if !self.counts(oldest, stamp) {
+            self.forget(oldest, oldest + 1, stamp);
+            return false;
+        }
+        let younger = &self.entry(oldest + 1).start;
+        let seen = younger.load(Acquire);
+        let joined = self.start(oldest) << TAG_BITS | seen & TAG_MASK;
+        if self.has(oldest)
+            && younger
+                .compare_exchange(seen, joined, AcqRel, Acquire)
+                .is_ok()
+        {
             let _ = self
                 .ends
                 .oldest
                 .compare_exchange(oldest, oldest + 1, AcqRel, Acquire);
-        } else {
-            self.forget(oldest, oldest + 1, stamp);
         }
         false
+    }
+
+    /// Takes `amount` out of what was charged at tick `at`. `line` is read before.
+    pub(crate) fn refund_at(&self, line: &Line, at: u64, amount: u64) {
+        if at >= self.known.load(Acquire) {
+            self.refund(line.position(at), amount);
+        }
     }
 
     /// Takes `amount` out of what was charged at `stamp`; nothing is left to do when that does not count any more.
@@ -296,18 +326,25 @@ impl History {
     #[inline(never)]
     pub(crate) fn refund(&self, stamp: u64, amount: u64) {
         let latest = self.ends.latest.load(Acquire);
-        let mut index = self.ends.oldest.load(Acquire);
-        while index <= latest && self.stamp(index) <= stamp {
-            let (start, lap) = (&self.entry(index).start, self.lap(index));
-            let mut seen = start.load(Acquire);
-            while seen & TAG_MASK == lap {
+        let oldest = self.ends.oldest.load(Acquire);
+        for index in (oldest..=latest).rev() {
+            if self.stamp(index) > stamp {
+                continue;
+            }
+            let start = &self.entry(index).start;
+            loop {
+                let seen = start.load(Acquire);
+                if !self.has(index) {
+                    return;
+                }
                 let raised = seen.wrapping_add(amount << TAG_BITS);
-                match start.compare_exchange(seen, raised, AcqRel, Acquire) {
-                    Ok(_) => break,
-                    Err(now_there) => seen = now_there,
+                if start
+                    .compare_exchange(seen, raised, AcqRel, Acquire)
+                    .is_ok()
+                {
+                    break;
                 }
             }
-            index += 1;
         }
     }
 
@@ -322,43 +359,39 @@ impl History {
         ahead: u64,
         cost: u64,
     ) -> u64 {
-        let count = self.count(account, line.position(now));
         let wanted = ahead + need(cost, line);
         // No window takes more than a burst, so each whole one ahead is a window's length.
         let rounds = wanted.saturating_sub(1) / line.burst;
         let room = (line.burst - (wanted - rounds * line.burst)) as i64;
         let later = rounds.saturating_mul(self.span.load(Relaxed));
-        match line.windows {
-            Some(Windows::Sliding) => {
-                let part = part_at(line, now, count.stamp);
-                let (stamp, part) = count.sliding(room, part);
-                if (stamp, part) <= (count.stamp, part_at(line, now, count.stamp)) && rounds == 0 {
-                    return now;
-                }
-                line.earliest_part(stamp.saturating_add(later), part)
+        loop {
+            let count = self.count(account, line.position(now));
+            let here = part_at(line, now, count.stamp);
+            let (stamp, part) = match line.windows {
+                Some(Windows::Sliding) => count.sliding(room, here),
+                _ => (self.leaves(&count, room), 0),
+            };
+            if !self.has(count.first) {
+                continue;
             }
-            _ if count.total <= room && rounds == 0 => now,
-            _ => {
-                let stamp = self.leaves(&count, room);
-                line.earliest(stamp.saturating_add(later))
-            }
+            let is_now = rounds == 0 && (stamp, part) <= (count.stamp, here);
+            return match is_now {
+                true => now,
+                false => line.earliest_part(stamp.saturating_add(later), part),
+            };
         }
     }
 
     /// The first stamp at which no more than `room` counts.
     fn leaves(&self, count: &Count, room: i64) -> u64 {
-        let mut stamp = count.stamp;
-        let (mut index, mut left) = (count.first, count.total);
-        while index <= count.latest && left > room {
-            stamp = self
-                .stamp(index)
-                .saturating_add(self.reach.load(Relaxed) + 1);
-            index += 1;
-            // The ring has gone on: whoever is asked again knows better.
-            let Some(start) = self.start(index) else {
+        let (mut stamp, mut left) = (count.stamp, count.total);
+        for index in count.first..=count.latest {
+            if left <= room {
                 break;
-            };
-            left = count.since(start);
+            }
+            let reach = self.reach.load(Relaxed);
+            stamp = self.stamp(index).saturating_add(reach + 1);
+            left = self.left_after(count, index);
         }
         stamp
     }
@@ -400,3 +433,7 @@ fn part_at(line: &Line, now: u64, stamp: u64) -> u64 {
         false => 0,
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+#[path = "history_tests.rs"]
+mod tests;

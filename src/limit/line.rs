@@ -95,6 +95,17 @@ impl Line {
         u128::from(now.saturating_sub(self.tick)) * u128::from(self.mantissa) + self.fraction
     }
 
+    /// When the step began that is under way at `now`; nothing if this line began in the midst of it.
+    pub(crate) fn began(&self, now: u64) -> Option<u64> {
+        let position = self.position(now);
+        (position > self.position).then(|| self.earliest(position))
+    }
+
+    /// Whether this line says of earlier times what `other` says.
+    pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
+        self.tick == other.tick
+    }
+
     /// How much of the step after [`position`](Self::position) is done at `now`, in 2^-64.
     pub(crate) fn part(&self, now: u64) -> u64 {
         let done = self.since(now) & ((1 << self.shift) - 1);
@@ -149,6 +160,10 @@ impl Line {
             now,
             self.position(now),
         );
+        if (line.mantissa, line.shift) == (self.mantissa, self.shift) {
+            // It goes on from where it began, and so tells of earlier times, too.
+            return Self { burst, ..*self };
+        }
         let fraction = self.since(now) & ((1 << self.shift) - 1);
         line.fraction = match line.shift.cmp(&self.shift) {
             // Rounded up, as the mantissa is: a token that is due at a whole tick is there at that tick.

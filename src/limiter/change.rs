@@ -133,10 +133,11 @@ impl Core {
         let mut changed = quota;
         let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
         self.clamp(ledger, &line, now);
-        self.lines[ledger].publish(next.to_words());
         if let (Some(history), Some(extent)) = (&self.histories[ledger], changed.extent()) {
-            history.set(extent);
+            let is_new = !next.has_origin_of(&line);
+            history.set(extent, line.began(now).filter(|_| is_new));
         }
+        self.lines[ledger].publish(next.to_words());
         limits[index] = Entry::Quota(changed, ledger);
         drop(limits);
         self.kick(EVENT);

@@ -80,7 +80,7 @@ impl Core {
     pub(super) fn refund(&self, ledger: usize, amount: u64, at: u64) {
         match &self.histories[ledger] {
             None => self.account(ledger).refund(amount),
-            Some(history) => history.refund(self.line(ledger).position(at), amount),
+            Some(history) => history.refund_at(&self.line(ledger), at, amount),
         }
     }
 
