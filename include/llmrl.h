@@ -233,6 +233,9 @@ typedef int32_t llmrl_status;
  */
 #define LLMRL_ERR_HANDLE -15
 
+/** What was saved cannot be read, or is of other limits. Make the limiter without it. */
+#define LLMRL_ERR_SAVED -16
+
 /**
  * A sentence in English about a status, without a full stop. Never NULL, whatever the
  * number; static, not to be freed.
@@ -521,6 +524,15 @@ typedef struct llmrl_options {
      * returned.
      */
     void *wake_ctx;
+    /** What llmrl_limiter_save() wrote, to go on from there; NULL for a fresh start. */
+    const void *saved;
+    /** How many bytes that are. */
+    size_t saved_size;
+    /**
+     * Wall-clock time, nanoseconds since 1970, by which the time since then is known; 0
+     * for the system's.
+     */
+    uint64_t saved_now_ns;
 } llmrl_options;
 
 /**
@@ -540,7 +552,7 @@ typedef struct llmrl_options {
  * normally below a millisecond.
  *
  * - LLMRL_OK: *out is the limiter, to be freed with llmrl_limiter_free().
- * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS: see message.
+ * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS, LLMRL_ERR_SAVED: see message.
  * - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: limits or out. LLMRL_ERR_HANDLE:
  *   options->clock. LLMRL_ERR_MEMORY.
  */
@@ -766,8 +778,8 @@ llmrl_status llmrl_cancel(const llmrl_limiter *l, llmrl_permit permit);
 /* ----------------------------------------------------------------------------------------
  * How a limiter stands
  *
- * What it has counted, and what each of its limits would admit. To be looked at now and
- * then; nothing here is needed for admitting.
+ * What it has counted, what each of its limits would admit, and how to keep that over a
+ * restart. To be looked at now and then; nothing here is needed for admitting.
  * ---------------------------------------------------------------------------------------- */
 
 /**
@@ -839,6 +851,24 @@ llmrl_status llmrl_limiter_limit_state(const llmrl_limiter *l,
                                        uint32_t index,
                                        struct llmrl_limit_state *out,
                                        size_t out_size);
+
+/**
+ * Writes what has been used of each limit, to be kept over a restart and given to
+ * llmrl_limiter_new() as options->saved: for limits of a day or a month. now_ns is the
+ * wall-clock time, nanoseconds since 1970; 0 for the system's. What is reserved counts
+ * as used; permits and waiters are not saved. To be called when nothing goes on; else
+ * each limit is saved at an instant of its own.
+ *
+ * - LLMRL_OK: *size bytes were written to buffer, which has room for buffer_size.
+ * - LLMRL_ERR_SIZE: there is too little room. *size says how much is needed, now; it is
+ *   the one case in which something is written with an error. buffer may be NULL then.
+ * - LLMRL_ERR_NULL: size, or buffer although there would be room.
+ */
+llmrl_status llmrl_limiter_save(const llmrl_limiter *l,
+                                uint64_t now_ns,
+                                void *buffer,
+                                size_t buffer_size,
+                                size_t *size);
 
 
 /* ----------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@
 //!
 //! # Guarantees
 //!
-//! * **Bound.** For each limit and over any interval: admitted minus refunded stays within the burst plus what the
-//!   interval produces. Integer arithmetic from an absolute origin; no drift.
+//! * **Bound.** For each token bucket and over any interval: admitted minus refunded stays within the burst plus what the
+//!   interval produces; for the other kinds see [`Limit`]. Integer arithmetic from an absolute origin; no drift.
 //! * **All or nothing.** A refused request has taken nothing, from any limit.
 //! * **Exact time.** A refusal names the earliest instant at which the request would be admitted.
 //! * **FIFO.** Whoever waits first is served first, threads and event loops alike; nobody passes the queue.
@@ -42,5 +42,5 @@ pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
 pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};
 pub use limiter::{
-    Builder, LimitState, Limiter, MAX_LIMITS, Permit, Progress, Stats, Ticket, Wake,
+    Builder, Corrupt, LimitState, Limiter, MAX_LIMITS, Permit, Progress, Saved, Stats, Ticket, Wake,
 };

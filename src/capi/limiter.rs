@@ -15,11 +15,11 @@ use super::{
     with_limiter,
 };
 use crate::clock::Clock;
-use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Ticket, Wake};
+use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Saved, Ticket, Wake};
 use crate::sync::Arc;
 use std::ffi::{c_char, c_void};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Most limits of one limiter.
 pub const LLMRL_MAX_LIMITS: u32 = 8;
@@ -87,10 +87,17 @@ pub struct llmrl_options {
     /// Handed to wake as it is. Must stay valid until llmrl_limiter_free() has
     /// returned.
     pub wake_ctx: *mut c_void,
+    /// What llmrl_limiter_save() wrote, to go on from there; NULL for a fresh start.
+    pub saved: *const c_void,
+    /// How many bytes that are.
+    pub saved_size: usize,
+    /// Wall-clock time, nanoseconds since 1970, by which the time since then is known; 0
+    /// for the system's.
+    pub saved_now_ns: u64,
 }
 
-// SAFETY: integers and pointers, all of which may be zero; the last two are an optional function and a pointer of the same
-// size and alignment, so there is no padding.
+// SAFETY: integers and pointers, all of which may be zero; those of half size come in pairs and fill words together, so
+// there is no padding.
 unsafe impl Plain for llmrl_options {}
 
 const DEFAULT_PERMITS: usize = 65536;
@@ -142,7 +149,7 @@ fn capacity(given: u32, default: usize, max: usize, field: &str) -> Result<usize
 /// normally below a millisecond.
 ///
 /// - LLMRL_OK: *out is the limiter, to be freed with llmrl_limiter_free().
-/// - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS: see message.
+/// - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS, LLMRL_ERR_SAVED: see message.
 /// - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: limits or out. LLMRL_ERR_HANDLE:
 ///   options->clock. LLMRL_ERR_MEMORY.
 #[unsafe(no_mangle)]
@@ -226,9 +233,24 @@ unsafe fn make(
             context: options.wake_ctx,
         }));
     }
-    let limiter = builder.build().map_err(|error| match error.limit {
-        Some(index) => range(format!("limits[{index}].{}", error.error)),
-        None => range(error.to_string()),
+    if !options.saved.is_null() {
+        let bytes = options.saved.cast::<u8>();
+        // SAFETY: so many bytes can be read, as the caller says.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes, options.saved_size) };
+        let saved = Saved::read(bytes, wall_clock(options.saved_now_ns))
+            .map_err(|corrupt| explain(LLMRL_ERR_SAVED, &corrupt.to_string()))?;
+        builder = builder.restore(saved);
+    }
+    let limiter = builder.build().map_err(|error| {
+        let status = match error.error.field.starts_with("saved") {
+            true => LLMRL_ERR_SAVED,
+            false => LLMRL_ERR_RANGE,
+        };
+        let text = error.error.to_string();
+        match error.limit {
+            Some(index) => explain(status, &format!("limits[{index}].{text}")),
+            None => explain(status, &text),
+        }
     })?;
     let object = Arc::new(llmrl_limiter {
         magic: Magic::of::<llmrl_limiter>(),
@@ -239,6 +261,14 @@ unsafe fn make(
     // SAFETY: not null, so it can be written, as the caller says.
     unsafe { out.write_unaligned(Arc::into_raw(object).cast_mut()) };
     Ok(LLMRL_OK)
+}
+
+/// Wall-clock time as C gives it.
+pub(super) fn wall_clock(ns: u64) -> SystemTime {
+    match ns {
+        0 => SystemTime::now(),
+        ns => SystemTime::UNIX_EPOCH + Duration::from_nanos(ns),
+    }
 }
 
 /// Ends the limiter: everyone who waits, in llmrl_acquire() or with a ticket, is told

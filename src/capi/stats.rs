@@ -1,13 +1,15 @@
 //! How a limiter stands
 //!
-//! What it has counted, and what each of its limits would admit. To be looked at now and
-//! then; nothing here is needed for admitting.
+//! What it has counted, what each of its limits would admit, and how to keep that over a
+//! restart. To be looked at now and then; nothing here is needed for admitting.
 
 use super::limit::*;
-use super::limiter::llmrl_limiter;
+use super::limiter::{llmrl_limiter, wall_clock};
 use super::status::*;
 use super::{Plain, copy_out, wait_ns, with_limiter};
 use crate::limit::Kind;
+use std::ffi::c_void;
+use std::ptr;
 
 /// Counted since the limiter was made. May grow at the end in later versions, so its
 /// size is passed along with it.
@@ -105,6 +107,45 @@ pub unsafe extern "C" fn llmrl_limiter_limit_state(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe { with_limiter(l, |l| copy_out(out, out_size, &l.state(index)?)) }
+}
+
+/// Writes what has been used of each limit, to be kept over a restart and given to
+/// llmrl_limiter_new() as options->saved: for limits of a day or a month. now_ns is the
+/// wall-clock time, nanoseconds since 1970; 0 for the system's. What is reserved counts
+/// as used; permits and waiters are not saved. To be called when nothing goes on; else
+/// each limit is saved at an instant of its own.
+///
+/// - LLMRL_OK: *size bytes were written to buffer, which has room for buffer_size.
+/// - LLMRL_ERR_SIZE: there is too little room. *size says how much is needed, now; it is
+///   the one case in which something is written with an error. buffer may be NULL then.
+/// - LLMRL_ERR_NULL: size, or buffer although there would be room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_limiter_save(
+    l: *const llmrl_limiter,
+    now_ns: u64,
+    buffer: *mut c_void,
+    buffer_size: usize,
+    size: *mut usize,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            if size.is_null() {
+                return Err(LLMRL_ERR_NULL);
+            }
+            let bytes = l.limiter.save(wall_clock(now_ns));
+            let fits = bytes.len() <= buffer_size;
+            if fits && buffer.is_null() {
+                return Err(LLMRL_ERR_NULL);
+            }
+            size.write_unaligned(bytes.len());
+            if !fits {
+                return Err(LLMRL_ERR_SIZE);
+            }
+            ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len());
+            Ok(LLMRL_OK)
+        })
+    }
 }
 
 impl llmrl_limiter {

@@ -95,12 +95,12 @@ pub(crate) fn need(cost: u64, line: &Line) -> u64 {
 }
 
 impl Account {
-    /// An account with `balance` tokens against a line that starts at `position`.
-    pub(crate) fn new(position: u64, balance: u64) -> Self {
+    /// An account with `balance` tokens (negative is debt) against a line that starts at `position`.
+    pub(crate) fn new(position: u64, balance: i64) -> Self {
         let epoch = position >> EPOCH_SHIFT & TAG_MASK;
         Self {
             // All ones: the tag of the ticket before the first.
-            charged: AtomicU64::new((position - balance) << TAG_BITS | TAG_MASK),
+            charged: AtomicU64::new(position.wrapping_sub(balance as u64) << TAG_BITS | TAG_MASK),
             returned: AtomicU64::new(epoch),
         }
     }
@@ -185,6 +185,11 @@ impl Account {
                 return;
             }
         }
+    }
+
+    /// Charges an account that nobody looks at yet.
+    pub(crate) fn charge_unseen(&self, amount: u64) {
+        self.charged.fetch_add(amount << TAG_BITS, AcqRel);
     }
 
     /// Gives `amount` back. Above the burst it is forgotten, when it is next looked at.

@@ -223,6 +223,28 @@ impl History {
         View::of_window(count.word, line.burst as i64 - used, count.stamp)
     }
 
+    /// What counts at tick `now`, the oldest first: how many stamps ago, and how much.
+    pub(crate) fn usage(&self, account: &Account, line: &Line, now: u64) -> Vec<(u64, u64)> {
+        let count = self.count(account, line.position(now));
+        let mut usage = Vec::new();
+        let mut left = count.total;
+        for index in count.first..=count.latest {
+            let stamp = self.stamp(index);
+            let after = match index == count.latest {
+                true => Some(0),
+                false => self.start(index + 1).map(|start| count.since(start)),
+            };
+            // The ring has gone on under the eyes: what is left counts as the youngest that was seen.
+            let after = after.unwrap_or(0);
+            usage.push((
+                count.stamp.saturating_sub(stamp),
+                (left - after).max(0) as u64,
+            ));
+            left = after;
+        }
+        usage
+    }
+
     /// Makes sure that what is charged from now on counts as charged at `stamp` or later.
     #[cold]
     #[inline(never)]

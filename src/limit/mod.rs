@@ -341,28 +341,48 @@ impl Quota {
         Some(Extent { span, reach })
     }
 
-    /// The production line, the account and the history of a new limit.
-    pub(crate) fn open(&self, scale: Scale, now: u64) -> Result<Opened, OutOfRange> {
+    /// The production line, the account and the history of a new limit, or of one that goes on.
+    pub(crate) fn open(
+        &self,
+        scale: Scale,
+        now: u64,
+        past: Option<&Past>,
+    ) -> Result<Opened, OutOfRange> {
         let (rate, burst) = self.checked()?;
         let oversize = self.shape == Shape::Pacing || self.oversize == Oversize::WhenFull;
+        let start = match self.extent() {
+            None => START,
+            Some(_) => FIRST_WINDOW,
+        };
+        let mut line = Line::new(rate, scale, burst, oversize, now, start);
+        let (over, next_ns) = past.map_or((0, 0), |past| past.windows_over(rate));
+        if let Some(past) = past {
+            let paused_ns = past.paused_ns.saturating_sub(past.elapsed_ns);
+            line = line.paused(now, scale.to_ticks(paused_ns));
+        }
+        let full = [(0, burst)];
+        let usage = match past {
+            Some(past) => &past.usage[..],
+            None if self.start_empty => &full,
+            None => &[],
+        };
         let Some(extent) = self.extent() else {
-            let used = if self.start_empty { burst } else { 0 };
-            let line = Line::new(rate, scale, burst, oversize, now, START);
-            let account = Account::new(START, burst - used);
+            let elapsed = past.map_or(0, |past| scale.to_ticks(past.elapsed_ns));
+            let produced = line.position(now.saturating_add(elapsed)) - START;
+            let used: u64 = usage.iter().map(|(_, amount)| amount).sum();
+            let owed = used.saturating_sub(produced);
             return Ok(Opened {
                 line,
-                account,
+                account: Account::new(START, burst as i64 - owed as i64),
                 history: None,
             });
         };
-        let mut line = Line::new(rate, scale, burst, oversize, now, FIRST_WINDOW);
         line.windows = Some(match self.shape {
             Shape::SlidingCounter => Windows::Sliding,
             _ => Windows::Whole,
         });
-        if let Some(reset) = self.resets_in_ns {
-            line = line.stepping_in(now, scale.to_ticks(reset));
-        }
+        let next_ns = self.resets_in_ns.unwrap_or(next_ns);
+        line = line.stepping_in(now, scale.to_ticks(next_ns));
         // One more than counts at a time, for the one that is being opened.
         let entries = match self.shape {
             Shape::SlidingLog => self.resolution.unwrap_or(self.amount),
@@ -370,15 +390,39 @@ impl Quota {
         };
         let history = History::new(entries as usize + 1, extent, START);
         let account = Account::new(START, 0);
-        if self.start_empty {
-            let view = history.view(&account, &line, now);
-            history.open(&account, view.stamp);
-            let _ = account.charge_at(&view, burst, None);
+        for &(ago, amount) in usage {
+            let stamp = FIRST_WINDOW.saturating_sub(ago.saturating_add(over));
+            history.open(&account, stamp);
+            account.charge_unseen(amount);
         }
         Ok(Opened {
             line,
             account,
             history: Some(history),
         })
+    }
+}
+
+/// What a limit was when it was saved, and how long ago that is.
+pub(crate) struct Past {
+    pub(crate) elapsed_ns: u64,
+    pub(crate) paused_ns: u64,
+    /// When the then present window was to end.
+    pub(crate) next_ns: u64,
+    /// How many windows before that, and how much; the oldest first. A bucket has what it lacks.
+    pub(crate) usage: Vec<(u64, u64)>,
+}
+
+impl Past {
+    /// How many windows have ended since, and when the present one does.
+    fn windows_over(&self, rate: Rate) -> (u64, u64) {
+        let Some(past) = self.elapsed_ns.checked_sub(self.next_ns) else {
+            return (0, self.next_ns - self.elapsed_ns);
+        };
+        let (amount, period) = (u128::from(rate.amount), u128::from(rate.period_ns));
+        let over = u128::from(past) * amount / period + 1;
+        let next = (over * period).div_ceil(amount) - u128::from(past);
+        let bounded = |wide| u64::try_from(wide).unwrap_or(u64::MAX);
+        (bounded(over), bounded(next))
     }
 }

@@ -86,7 +86,7 @@ impl TokenBucket {
             line,
             account,
             history: None,
-        } = quota.open(scale, clock.now())?
+        } = quota.open(scale, clock.now(), None)?
         else {
             return Err(OutOfRange::count("limits with windows", 1, 0).into());
         };

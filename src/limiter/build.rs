@@ -1,6 +1,6 @@
 //! Describing and checking a limiter.
 
-use super::{Core, Hot, Limiter, MAX_LIMITS, Wake, queue::Queue, stats::Counters};
+use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, queue::Queue, stats::Counters};
 use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::account::Account;
@@ -24,6 +24,7 @@ pub struct Builder {
     max_waiters: usize,
     clock: Option<Clock>,
     wake: Option<Arc<dyn Wake>>,
+    saved: Option<Saved>,
 }
 
 impl Builder {
@@ -38,6 +39,7 @@ impl Builder {
             max_waiters: Self::DEFAULT_WAITERS,
             clock: None,
             wake: None,
+            saved: None,
         }
     }
 
@@ -68,10 +70,17 @@ impl Builder {
         self
     }
 
+    /// Goes on with what was used when `saved` was [saved](Limiter::save), instead of with empty windows and full buckets.
+    pub fn restore(mut self, saved: Saved) -> Self {
+        self.saved = Some(saved);
+        self
+    }
+
     /// Checks every number and builds the limiter.
     ///
     /// # Errors
-    /// The first number that is out of range, with its limit, its value and the accepted range.
+    /// The first number that is out of range, with its limit, its value and the accepted range; also when what was saved
+    /// is of other limits: then build without it, for a fresh start.
     pub fn build(self) -> Result<Limiter, ConfigError> {
         OutOfRange::check("limits", self.limits.len() as u64, 1, MAX_LIMITS as u64)?;
         OutOfRange::check(
@@ -80,6 +89,10 @@ impl Builder {
             1,
             Self::MAX_WAITERS as u64,
         )?;
+        if let Some(saved) = &self.saved {
+            let count = self.limits.len() as u64;
+            OutOfRange::check("saved limits", saved.limits() as u64, count, count)?;
+        }
         let clock = self.clock.unwrap_or_default();
         let (scale, now) = (clock.scale(), clock.now());
 
@@ -92,13 +105,17 @@ impl Builder {
         for (index, limit) in self.limits.iter().enumerate() {
             entries.push(match limit.0 {
                 Kind::Quota(quota) => {
+                    let past = self.saved.as_ref().map(|saved| saved.past(index, &quota));
+                    let past = past.transpose().map_err(ConfigError::at(index))?;
                     let ledger = ledgers;
                     ledgers += 1;
                     let Opened {
                         line,
                         account,
                         history,
-                    } = quota.open(scale, now).map_err(ConfigError::at(index))?;
+                    } = quota
+                        .open(scale, now, past.as_ref())
+                        .map_err(ConfigError::at(index))?;
                     accounts[ledger] = Some(account);
                     histories[ledger] = history.map(Box::new);
                     meters[ledger] = quota.meter.masks();

@@ -18,9 +18,9 @@ pub(super) struct Queue {
     cells: Box<[AtomicU64]>,
     /// Sum of the costs of all that ever joined, per account. With the cells' sums it tells how much stands
     /// ahead of a ticket, for its estimate of when to wake; no decision rests on it.
-    joined: [AtomicU64; super::MAX_LIMITS],
+    pub(super) joined: [AtomicU64; super::MAX_LIMITS],
     /// Sum of the costs of those who have left and have not been passed yet. A hint, too.
-    left: [AtomicU64; super::MAX_LIMITS],
+    pub(super) left: [AtomicU64; super::MAX_LIMITS],
     ledgers: usize,
 }
 
@@ -35,7 +35,7 @@ impl Queue {
         }
     }
 
-    fn cost(&self, slot: usize, ledger: usize) -> &AtomicU64 {
+    pub(super) fn cost(&self, slot: usize, ledger: usize) -> &AtomicU64 {
         &self.cells[(slot * self.ledgers + ledger) * 2]
     }
 
@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// Sum of the costs of all before the one in `slot`.
-    fn before(&self, slot: usize, ledger: usize) -> u64 {
+    pub(super) fn before(&self, slot: usize, ledger: usize) -> u64 {
         let (cost, up_to) = (self.cost(slot, ledger), self.up_to(slot, ledger));
         up_to.load(Relaxed).wrapping_sub(cost.load(Relaxed))
     }
@@ -441,62 +441,5 @@ impl Core {
         for ledger in self.ledgers() {
             self.queue.left[ledger].fetch_add(sign(costs[ledger]), Relaxed);
         }
-    }
-
-    /// When a request would be due that came after everybody in the queue, as far as time alone decides: whether slots
-    /// come back is not asked.
-    pub(super) fn due_at_the_end(&self, amounts: &Amounts, now: u64) -> u64 {
-        loop {
-            // Whatever the request needs itself, it comes after the head, which may wait for another limit, or go
-            // when its own time is over.
-            let (head, slot, settled) = match self.advance(false) {
-                Front::Empty => (None, None, 0),
-                Front::Blocked { ticket, slot, due } => {
-                    let ends = self.waiter(slot).deadline.load(Relaxed).saturating_add(1);
-                    let due = if due == u64::MAX { 0 } else { due };
-                    (Some(ticket), Some(slot), due.min(ends))
-                }
-            };
-            let due = self.due_after(now, slot, |ledger| {
-                let joined = self.queue.joined[ledger].load(Relaxed);
-                let left = self.queue.left[ledger].load(Relaxed);
-                (joined.wrapping_sub(left), self.amount(ledger, amounts))
-            });
-            // Whoever was granted meanwhile may have been counted twice, in the queue and in the accounts.
-            if head.is_none_or(|head| self.gate().head_is(head)) {
-                return due.max(settled);
-            }
-        }
-    }
-
-    /// When the ticket in `slot` would be due, as far as time alone decides.
-    pub(super) fn due_in_turn(&self, slot: usize, front: usize, now: u64) -> u64 {
-        self.due_after(now, Some(front), |ledger| {
-            let cost = self.queue.cost(slot, ledger).load(Relaxed);
-            (self.queue.before(slot, ledger), cost)
-        })
-    }
-
-    fn due_after(
-        &self,
-        now: u64,
-        front: Option<usize>,
-        request: impl Fn(usize) -> (u64, u64),
-    ) -> u64 {
-        self.ledgers().fold(now, |due, ledger| {
-            let (before, cost) = request(ledger);
-            if cost == 0 {
-                return due;
-            }
-            let ahead = match front {
-                Some(slot) => before.wrapping_sub(self.queue.before(slot, ledger)),
-                None => 0,
-            };
-            // The front may have gone, and its slot have another tenant: then nothing is known to stand ahead.
-            let ahead = if ahead < 1 << 60 { ahead } else { 0 };
-            let line = self.line(ledger);
-            let view = self.view(ledger, &line, now);
-            due.max(self.earliest(ledger, &line, &view, now, ahead, cost))
-        })
     }
 }

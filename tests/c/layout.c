@@ -32,7 +32,7 @@ int main(void)
     AT(llmrl_cost, cache_write_tokens, 32);
     AT(llmrl_cost, reserved, 40);
 
-    EQUAL(sizeof(llmrl_options), 16 + 3 * sizeof(void *));
+    EQUAL(sizeof(llmrl_options), 24 + 5 * sizeof(void *));
     AT(llmrl_options, flags, 0);
     AT(llmrl_options, max_waiters, 4);
     AT(llmrl_options, max_permits, 8);
@@ -40,6 +40,9 @@ int main(void)
     AT(llmrl_options, clock, 16);
     AT(llmrl_options, wake, 16 + sizeof(void *));
     AT(llmrl_options, wake_ctx, 16 + 2 * sizeof(void *));
+    AT(llmrl_options, saved, 16 + 3 * sizeof(void *));
+    AT(llmrl_options, saved_size, 16 + 4 * sizeof(void *));
+    AT(llmrl_options, saved_now_ns, 16 + 5 * sizeof(void *));
 
     EQUAL(sizeof(llmrl_stats), 72);
     AT(llmrl_stats, granted, 0);

@@ -128,6 +128,51 @@ static void without_permits(void)
     llmrl_limiter_free(l);
 }
 
+/* A day's limit goes on after a restart, and what is no saved state is refused with a reason. */
+static void a_saved_state(void)
+{
+    const uint64_t hour = 60 * MINUTE, then = UINT64_C(1800000000000000000);
+    llmrl_options options = no_options();
+    llmrl_limit limit = bucket(LLMRL_REQUESTS, 100);
+    llmrl_cost cost = cost_of(0, 0);
+    llmrl_limiter *l;
+    char message[128];
+    unsigned char bytes[256];
+    size_t size = 0;
+
+    limit.kind = LLMRL_FIXED_WINDOW;
+    limit.period_ns = 24 * hour;
+    limit.resets_in_ns = 10 * hour;
+    options.clock = clock_at(0);
+    l = limiter_of(&limit, 1, &options);
+    OK(llmrl_try_acquire(l, &cost, NULL, NULL));
+    EQUAL(llmrl_limiter_save(l, then, NULL, 0, &size), LLMRL_ERR_SIZE);
+    CHECK(size > 0 && size <= sizeof bytes);
+    EQUAL(llmrl_limiter_save(l, then, bytes, size - 1, &size), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_limiter_save(l, then, NULL, size, &size), LLMRL_ERR_NULL);
+    EQUAL(llmrl_limiter_save(l, then, bytes, size, NULL), LLMRL_ERR_NULL);
+    OK(llmrl_limiter_save(l, then, bytes, sizeof bytes, &size));
+    llmrl_limiter_free(l);
+
+    limit.resets_in_ns = 0;
+    options.saved = bytes;
+    options.saved_size = size;
+    options.saved_now_ns = then + 9 * hour;
+    l = limiter_of(&limit, 1, &options);
+    EQUAL(state_of(l, 0).available, 99);
+    OK(llmrl_clock_advance(options.clock, hour));
+    EQUAL(state_of(l, 0).available, 100);
+    llmrl_limiter_free(l);
+
+    limit.period_ns = hour;
+    EQUAL(llmrl_limiter_new(&limit, 1, &options, sizeof options, &l, message, sizeof message), LLMRL_ERR_SAVED);
+    CHECK(strstr(message, "limits[0].saved period (ns) = 86400000000000") != NULL);
+    options.saved_size = size - 8;
+    EQUAL(llmrl_limiter_new(&limit, 1, &options, sizeof options, &l, message, sizeof message), LLMRL_ERR_SAVED);
+    CHECK(strstr(message, "damaged or cut short; start without it") != NULL);
+    llmrl_clock_free(options.clock);
+}
+
 static void a_clock(void)
 {
     llmrl_clock *clock = clock_at(5);
@@ -151,5 +196,6 @@ int main(void)
     a_request();
     without_permits();
     a_clock();
+    a_saved_state();
     return 0;
 }

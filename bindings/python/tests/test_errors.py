@@ -47,7 +47,8 @@ def test_cost_fields(api, field, value, error, shown):
         with pytest.raises(error) as caught:
             call(**{field: value})
         text = str(caught.value)
-        assert field in text and shown in text and f"{low} to {2**40 - 1}" in text
+        high = 2**36 - 1 if field.startswith("cache") else 2**40 - 1
+        assert field in text and shown in text and f"{low} to {high}" in text
     for call in (permit.settle, permit.adjust):
         with pytest.raises(error, match=field):
             call(**{"input": 0, "output": 0, field: value})
@@ -71,6 +72,14 @@ def test_input_and_output_together(api):
     limiter = api.Limiter(Limit.requests(5), clock=api.ManualClock())
     with pytest.raises(ValueError, match="together"):
         limiter.try_acquire(2**40 - 1, 2**40 - 1)
+
+
+@pytest.mark.parametrize("field", ["cached", "cache_write"])
+def test_counts_of_the_cache(api, field):
+    limiter = api.Limiter(Limit.requests(5), clock=api.ManualClock())
+    limiter.try_acquire(**{field: 2**36 - 1}).settle(0, 0, **{field: 2**36 - 1})
+    with pytest.raises(ValueError, match=f"{field} must be from 0 to {2**36 - 1}, got {2**36}"):
+        limiter.try_acquire(**{field: 2**36})
 
 
 class Index:

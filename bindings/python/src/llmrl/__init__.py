@@ -12,8 +12,10 @@ async with limiter.acquire(input=1200, output=400) as permit:
 from __future__ import annotations
 
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version
+from ._calendar import until_midnight, until_reset
 from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
 from ._limit import Limit
+from ._meter import Weights
 from ._types import LimitState, Stats
 
 __version__ = library_version
@@ -33,6 +35,9 @@ __all__ = [
     "StalePermit",
     "Stats",
     "TokenBucket",
+    "Weights",
     "__version__",
     "backend",
+    "until_midnight",
+    "until_reset",
 ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 ABI_VERSION = 1
-IN_FLIGHT = 2
 
 
 class Options(ctypes.Structure):
@@ -66,6 +65,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_cancel": (c_int32, c_void_p, c_uint64),
     "llmrl_limiter_retune": (c_int32, c_void_p, c_uint32, c_uint64, c_uint64, c_uint64),
     "llmrl_limiter_pause": (c_int32, c_void_p, c_uint32, c_uint64),
+    "llmrl_limiter_align": (c_int32, c_void_p, c_uint32, c_uint64),
     "llmrl_limiter_charge": (c_int32, c_void_p, _cost),
     "llmrl_limiter_stats": (c_int32, c_void_p, POINTER(Stats), c_size_t),
     "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),

@@ -9,15 +9,18 @@ import math
 import operator
 from typing import SupportsIndex, Union
 
+from ._types import FIXED_WINDOW, IN_FLIGHT, KINDS, TOKEN_BUCKET
+
 FOREVER = 2**64 - 1
 MAX_COST = 2**40 - 1
+MAX_CACHED = 2**36 - 1
 MAX_IN_FLIGHT = 2**19 - 1
 MAX_TABLE = 2**20
 
 Number = Union[int, float]
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -28,23 +31,23 @@ def whole(field: str, value: SupportsIndex, low: int = 0, high: int = MAX_COST) 
     Raises TypeError for bool, float, str and whatever else is no integer, ValueError outside the range.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{field} must be a whole number from {low} to {high}, got {type(value).__name__} {_shown(value)}")
+        raise TypeError(f"{field} must be a whole number from {low} to {high}, got {type(value).__name__} {shown(value)}")
     number = operator.index(value)
     if not low <= number <= high:
-        raise ValueError(f"{field} must be from {low} to {high}, got {_shown(number)}")
+        raise ValueError(f"{field} must be from {low} to {high}, got {shown(number)}")
     return number
 
 
 def seconds(field: str, value: Number, accepted: str) -> float:
     """Return ``value`` as a float, refusing whatever is no real number of seconds; infinity passes."""
     if isinstance(value, (bool, str, bytes)) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
-        raise TypeError(f"{field} must be {accepted}, got {type(value).__name__} {_shown(value)}")
+        raise TypeError(f"{field} must be {accepted}, got {type(value).__name__} {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
-        raise ValueError(f"{field} must be {accepted}, got {_shown(value)}") from None
+        raise ValueError(f"{field} must be {accepted}, got {shown(value)}") from None
     if math.isnan(number) or number < 0:
-        raise ValueError(f"{field} must be {accepted}, got {_shown(value)}")
+        raise ValueError(f"{field} must be {accepted}, got {shown(value)}")
     return number
 
 
@@ -56,14 +59,15 @@ def _times_1e9(value: Number, number: float) -> Number:
         return number * 1e9
 
 
-def duration_ns(field: str, value: Number, low_ns: int = 0) -> int:
-    """Return ``value`` seconds in nanoseconds; at most 2**63-1 of them (292 years)."""
+def duration_ns(field: str, value: Number, low_ns: int = 0, high_ns: int | None = None) -> int:
+    """Return ``value`` seconds in nanoseconds; at most ``high_ns``, or 2**63-1 of them (292 years)."""
     low = "0" if low_ns == 0 else "1e-9"
-    accepted = f"seconds from {low} to 9.2e9"
+    high = "9.2e9" if high_ns is None else f"{high_ns / 1e9:.15g}"
+    accepted = f"seconds from {low} to {high}"
     number = seconds(field, value, accepted)
     ns = _times_1e9(value, number)
-    if not low_ns <= ns <= 9.2e18:
-        raise ValueError(f"{field} must be {accepted}, got {_shown(value)}")
+    if not low_ns <= ns <= (9.2e18 if high_ns is None else high_ns):
+        raise ValueError(f"{field} must be {accepted}, got {shown(value)}")
     return round(ns)
 
 
@@ -76,11 +80,21 @@ def timeout_ns(value: Number | None) -> int:
     return FOREVER if ns >= 9.2e18 else round(ns)
 
 
-def retune(amount: SupportsIndex, burst: SupportsIndex | None, per: Number, in_flight: int) -> tuple[int, int, int]:
-    """Return amount, period_ns and burst as ``llmrl_limiter_retune`` wants them."""
-    if in_flight:
+def retune(amount: SupportsIndex, burst: SupportsIndex | None, per: Number, kind: int) -> tuple[int, int, int]:
+    """Return amount, period_ns and burst as ``llmrl_limiter_retune`` wants them for a limit of that kind."""
+    if kind == IN_FLIGHT:
         return whole("amount", amount, 1, MAX_IN_FLIGHT), 0, 0
-    return rate(amount, per, burst)
+    if kind == TOKEN_BUCKET:
+        return rate(amount, per, burst)
+    if burst is not None:
+        raise ValueError(f"burst must be None, as a {KINDS[kind]} has none, got {shown(burst)}")
+    number, period_ns, _ = rate(amount, per, None)
+    return number, period_ns, 0
+
+
+def align(resets_in: Number, kind: int, period_ns: int) -> int:
+    """Return resets_in in nanoseconds, or 0 for what has no windows to align, which the library refuses."""
+    return duration_ns("resets_in", resets_in, 1, period_ns) if kind == FIXED_WINDOW else 0
 
 
 def rate(amount: SupportsIndex, per: Number, burst: SupportsIndex | None) -> tuple[int, int, int]:

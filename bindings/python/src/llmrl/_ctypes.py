@@ -17,7 +17,7 @@ from ._args import FOREVER, Number, whole
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_STALE, OK, PENDING, from_status
 from ._hub import Hub, adopt, refuse_in_loop
-from ._types import LimitState, Stats, make_limit_state, make_stats
+from ._types import IN_FLIGHT, LimitState, Stats, make_limit_state, make_stats
 
 __all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "library_version"]
 
@@ -36,8 +36,8 @@ def _cost(
         whole("requests", requests, least_requests),
         whole("input", input),
         whole("output", output),
-        whole("cached", cached),
-        whole("cache_write", cache_write),
+        whole("cached", cached, 0, _args.MAX_CACHED),
+        whole("cache_write", cache_write, 0, _args.MAX_CACHED),
     )
 
 
@@ -80,7 +80,7 @@ class Limiter:
     def __init__(self, *limits: Any, **options: Any) -> None:
         self._handle = c_void_p()
         packed, count, max_waiters, max_permits, clock = _limit.options(*limits, **options)
-        self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == _abi.IN_FLIGHT for i in range(count))
+        self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == IN_FLIGHT for i in range(count))
         self._hub = Hub(clock is None)
         self._woken: deque[int] = deque()
         self._owner = _Owner(self._handle, self._woken)
@@ -183,16 +183,26 @@ class Limiter:
         state = self._limit_state(where)
         if state is None:
             raise from_status(ERR_INDEX, "retune", self)
-        status = lib.llmrl_limiter_retune(self._handle, where, *_args.retune(amount, burst, per, state.kind == _abi.IN_FLIGHT))
+        status = lib.llmrl_limiter_retune(self._handle, where, *_args.retune(amount, burst, per, state.kind))
         self._flush()
         check(status, "retune", self)
 
     def pause(self, index: SupportsIndex, seconds: Number) -> None:
-        """Let limit ``index`` admit nothing for ``seconds`` from now; 0 resumes. Token buckets only."""
+        """Let limit ``index`` admit nothing for ``seconds`` from now; 0 resumes. Any limit but one in flight."""
         where, ns = whole("index", index), _args.duration_ns("seconds", seconds)
         status = ERR_INDEX if where > 7 else lib.llmrl_limiter_pause(self._handle, where, ns)
         self._flush()
         check(status, "pause", self)
+
+    def align(self, index: SupportsIndex, resets_in: Number) -> None:
+        """The fixed window ``index`` ends ``resets_in`` seconds from now, > 0 and at most its period; its use stays until then."""
+        where = whole("index", index)
+        state = self._limit_state(where)
+        if state is None:
+            raise from_status(ERR_INDEX, "align", self)
+        status = lib.llmrl_limiter_align(self._handle, where, _args.align(resets_in, state.kind, state.period_ns))
+        self._flush()
+        check(status, "align", self)
 
     def _end(self) -> None:
         status = lib.llmrl_limiter_close(self._handle)

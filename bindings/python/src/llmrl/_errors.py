@@ -81,13 +81,23 @@ _CLOSED_BY = {
 
 def _never(limiter: Optional[_Limiter], cost: Optional[Cost]) -> Never:
     if limiter is not None and cost:
-        for index, state in enumerate(limiter.limits()):
+        states = limiter.limits()
+        for index, state in enumerate(states):
             weight = state._weight(cost)
-            if weight > state.burst:
+            # Pacing admits a cost of any size.
+            if weight > state.burst and state.kind != "pacing":
+                bucket = state.kind == "token_bucket"
                 return Never(
-                    f"cost of {weight} {state.meter.replace('_', ' ')} can never fit limit {index}, whose burst is {state.burst}; "
-                    "send a smaller request, raise burst, or give that limit oversize='when_full'"
+                    f"cost of {weight} {state.meter.replace('_', ' ')} can never fit limit {index}, whose "
+                    f"{'burst' if bucket else 'amount'} is {state.burst}; send a smaller request, "
+                    f"{'raise burst, ' if bucket else ''}or give that limit oversize='when_full'"
                 )
+        weighted = [str(index) for index, state in enumerate(states) if state.meter == "weighted_tokens"]
+        if weighted:
+            return Never(
+                f"the cost, by its weights, can never fit limit {' or '.join(weighted)}; send a smaller request, or give that limit "
+                "oversize='when_full'"
+            )
     return Never("the cost is larger than the burst of a limit and can never fit; send a smaller request or raise burst")
 
 
@@ -112,17 +122,22 @@ def from_status(
     if status == ERR_STALE:
         return StalePermit(f"{what}: this permit was settled, released or cancelled before; each permit ends once")
     if status == ERR_INDEX:
-        count = f"0 to {len(limiter.limits()) - 1}" if limiter is not None else "those of limits()"
-        return ValueError(f"{what}: no such limit, or not of the kind that this call is for; accepted indices are {count}")
+        accepted = "those of limits()"
+        if limiter is not None and what == "align":
+            windows = [str(index) for index, state in enumerate(limiter.limits()) if state.kind == "fixed_window"]
+            accepted = f"those of fixed windows: {', '.join(windows) or 'there is none'}"
+        elif limiter is not None:
+            accepted = f"0 to {len(limiter.limits()) - 1}"
+        return ValueError(f"{what}: no such limit, or not of the kind that this call is for; accepted indices are {accepted}")
     if status == ERR_RANGE:
         return ValueError(
             f"{what}: a value is outside its accepted range: amount 1 to 2**40-1 (in flight: 1 to 2**19-1), "
-            "burst 1 to 2**40-1, per one nanosecond to many days, the rate at most 1e9 per second"
+            "burst 1 to 2**40-1, per one nanosecond to 3660 days, the rate of a bucket or of pacing at most 1e9 per second"
         )
     if status == ERR_COST:
         return ValueError(
-            f"{what}: a cost is outside its accepted range: requests 1 to 2**40-1, the others 0 to 2**40-1, "
-            "input and output together as well"
+            f"{what}: a cost is outside its accepted range: requests 1 to 2**40-1, input and output 0 to 2**40-1, "
+            "together as well, cached and cache_write 0 to 2**36-1"
         )
     if status == ERR_MEMORY:
         return MemoryError(f"{what}: the C library could not allocate")

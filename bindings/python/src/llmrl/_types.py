@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple, Sequence
 
-_KINDS = {1: "token_bucket", 2: "in_flight"}
-_METERS = {0: "in_flight", 1: "requests", 2: "tokens", 3: "input_tokens", 4: "output_tokens"}
+# As the numbers in llmrl_limit.kind and .meter; a kind is also the name of its constructor.
+KINDS = (
+    "",
+    "token_bucket",
+    "in_flight",
+    "pacing",
+    "fixed_window",
+    "sliding_window_counter",
+    "sliding_window",
+    "sliding_window_log",
+)
+TOKEN_BUCKET, IN_FLIGHT, PACING, FIXED_WINDOW, SLIDING_WINDOW_COUNTER, SLIDING_WINDOW, SLIDING_WINDOW_LOG = range(1, 8)
+METERS = ("in_flight", "requests", "tokens", "input_tokens", "output_tokens", "weighted_tokens")
 
 
 class Stats(NamedTuple):
@@ -35,15 +46,17 @@ class LimitState(NamedTuple):
     """One limit of a limiter as it stands now."""
 
     kind: str
-    """``token_bucket`` or ``in_flight``."""
+    """The name of its constructor: ``token_bucket`` (also of ``Limit.requests`` and the like), ``in_flight``, ``pacing``,
+    ``fixed_window``, ``sliding_window_counter``, ``sliding_window`` or ``sliding_window_log``."""
     meter: str
-    """``requests``, ``tokens``, ``input_tokens``, ``output_tokens`` or ``in_flight``."""
+    """``requests``, ``tokens``, ``input_tokens``, ``output_tokens``, ``weighted_tokens`` or ``in_flight``."""
     amount: int
     """Amount per period; slots for an in-flight limit."""
     per: float
     """Period in seconds; 0.0 for an in-flight limit."""
     burst: int
-    """Most that can be admitted at once."""
+    """Most that can be admitted at once: of a bucket its burst, of a window its amount; 0 for pacing, where a cost of any size is
+    admitted when nothing is owed, and for an in-flight limit."""
     available: int
     """What could be admitted now; negative while in debt."""
     paused: float
@@ -69,4 +82,4 @@ def make_stats(raw: Sequence[int]) -> Stats:
 def make_limit_state(raw: Sequence[int]) -> LimitState:
     """Build LimitState from the seven numbers of ``llmrl_limit_state``."""
     kind, meter, amount, period_ns, burst, available, paused_ns = raw
-    return LimitState(_KINDS[kind], _METERS[meter], amount, period_ns / 1e9, burst, available, paused_ns / 1e9)
+    return LimitState(KINDS[kind], METERS[meter], amount, period_ns / 1e9, burst, available, paused_ns / 1e9)

@@ -1,7 +1,6 @@
 /* Arguments of the hot calls: input, output, requests, cached, cache_write, timeout. */
 #include "native.h"
 
-#define COST_MAX ((UINT64_C(1) << 40) - 1)
 enum { FIELDS = 6, TIMEOUT = 5, POSITIONAL = 2 };
 
 static const char *const field_text[FIELDS] = {"input", "output", "requests", "cached", "cache_write", "timeout"};
@@ -16,16 +15,16 @@ int args_init(void) {
     return 0;
 }
 
-int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t *out) {
+int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t high, uint64_t *out) {
     if (Py_TYPE(value) == &PyLong_Type) {
         int overflow;
         long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-        if (!overflow && number >= (long long)low && number <= (long long)COST_MAX) {
+        if (!overflow && number >= (long long)low && number <= (long long)high) {
             *out = (uint64_t)number;
             return 0;
         }
     }
-    PyObject *number = PyObject_CallFunction(native.whole, "sOK", field, value, (unsigned long long)low);
+    PyObject *number = PyObject_CallFunction(native.whole, "sOKK", field, value, (unsigned long long)low, (unsigned long long)high);
     if (!number) return -1;
     *out = PyLong_AsUnsignedLongLong(number);
     Py_DECREF(number);
@@ -82,11 +81,11 @@ int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObjec
         PyErr_Format(PyExc_TypeError, "%s() needs both input and output: what was really used, 0 where nothing was", what);
         return -1;
     }
-    if (value[0] && args_whole("input", value[0], 0, &cost->input_tokens)) return -1;
-    if (value[1] && args_whole("output", value[1], 0, &cost->output_tokens)) return -1;
-    if (value[2] && args_whole("requests", value[2], rules & NO_REQUEST ? 0 : 1, &cost->requests)) return -1;
-    if (value[3] && args_whole("cached", value[3], 0, &cost->cached_tokens)) return -1;
-    if (value[4] && args_whole("cache_write", value[4], 0, &cost->cache_write_tokens)) return -1;
+    if (value[0] && args_whole("input", value[0], 0, COST_MAX, &cost->input_tokens)) return -1;
+    if (value[1] && args_whole("output", value[1], 0, COST_MAX, &cost->output_tokens)) return -1;
+    if (value[2] && args_whole("requests", value[2], rules & NO_REQUEST ? 0 : 1, COST_MAX, &cost->requests)) return -1;
+    if (value[3] && args_whole("cached", value[3], 0, CACHED_MAX, &cost->cached_tokens)) return -1;
+    if (value[4] && args_whole("cache_write", value[4], 0, CACHED_MAX, &cost->cache_write_tokens)) return -1;
     if (value[TIMEOUT] && read_timeout(value[TIMEOUT], timeout_ns)) return -1;
     return 0;
 }

@@ -50,7 +50,7 @@ static void bucket_dealloc(Bucket *self) {
 
 static int one_number(const char *what, PyObject *const *args, Py_ssize_t nargs, uint64_t low, uint64_t *n) {
     if (nargs == 0) return 0; /* the caller has set the default */
-    if (nargs == 1) return args_whole("n", args[0], low, n);
+    if (nargs == 1) return args_whole("n", args[0], low, COST_MAX, n);
     PyErr_Format(PyExc_TypeError, "%s() takes one number, n; got %zd arguments", what, nargs);
     return -1;
 }
@@ -91,13 +91,13 @@ static PyObject *plain(llmrl_status status, const char *what) {
 
 static PyObject *bucket_refund(Bucket *self, PyObject *value) {
     uint64_t n;
-    if (args_whole("n", value, 0, &n)) return NULL;
+    if (args_whole("n", value, 0, COST_MAX, &n)) return NULL;
     return plain(llmrl_bucket_refund(self->handle, n), "refund");
 }
 
 static PyObject *bucket_charge(Bucket *self, PyObject *value) {
     uint64_t n;
-    if (args_whole("n", value, 0, &n)) return NULL;
+    if (args_whole("n", value, 0, COST_MAX, &n)) return NULL;
     return plain(llmrl_bucket_charge(self->handle, n), "charge");
 }
 
@@ -105,8 +105,8 @@ static PyObject *bucket_retune(Bucket *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"amount", "per", "burst", NULL};
     PyObject *amount, *per = NULL, *burst = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:retune", names, &amount, &per, &burst)) return NULL;
-    PyObject *checked = per ? PyObject_CallFunction(native.retune, "OOOi", amount, burst, per, 0)
-                            : PyObject_CallFunction(native.retune, "OOdi", amount, burst, 60.0, 0);
+    PyObject *checked = per ? PyObject_CallFunction(native.retune, "OOOI", amount, burst, per, LLMRL_TOKEN_BUCKET)
+                            : PyObject_CallFunction(native.retune, "OOdI", amount, burst, 60.0, LLMRL_TOKEN_BUCKET);
     if (!checked) return NULL;
     unsigned long long number, period_ns, size;
     int parsed = PyArg_ParseTuple(checked, "KKK", &number, &period_ns, &size);

@@ -130,35 +130,59 @@ static int limit_state(Limiter *self, uint32_t index, llmrl_limit_state *out) {
     return llmrl_limiter_limit_state(self->handle, index, out, sizeof *out);
 }
 
+/* The index of a limit and how it stands; -1 with an exception. */
+static int read_index(const char *what, Limiter *self, PyObject *value, uint32_t *index, llmrl_limit_state *state) {
+    uint64_t number;
+    if (args_whole("index", value, 0, COST_MAX, &number)) return -1;
+    *index = number < LLMRL_MAX_LIMITS ? (uint32_t)number : LLMRL_MAX_LIMITS;
+    if (limit_state(self, *index, state) >= 0) return 0;
+    raise_status(LLMRL_ERR_INDEX, what, self, NULL);
+    return -1;
+}
+
 static PyObject *limiter_retune(Limiter *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"index", "amount", "per", "burst", NULL};
     PyObject *index, *amount, *per = NULL, *burst = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:retune", names, &index, &amount, &per, &burst)) return NULL;
-    uint64_t where;
-    if (args_whole("index", index, 0, &where)) return NULL;
+    uint32_t where;
     llmrl_limit_state state;
-    if (where > 7 || limit_state(self, (uint32_t)where, &state) < 0) return raise_status(LLMRL_ERR_INDEX, "retune", self, NULL);
-    PyObject *checked = per ? PyObject_CallFunction(native.retune, "OOOi", amount, burst, per, state.kind == LLMRL_IN_FLIGHT)
-                            : PyObject_CallFunction(native.retune, "OOdi", amount, burst, 60.0, state.kind == LLMRL_IN_FLIGHT);
+    if (read_index("retune", self, index, &where, &state)) return NULL;
+    PyObject *checked = per ? PyObject_CallFunction(native.retune, "OOOI", amount, burst, per, state.kind)
+                            : PyObject_CallFunction(native.retune, "OOdI", amount, burst, 60.0, state.kind);
     if (!checked) return NULL;
     unsigned long long number, period_ns, size;
     int parsed = PyArg_ParseTuple(checked, "KKK", &number, &period_ns, &size);
     Py_DECREF(checked);
     if (!parsed) return NULL;
-    return plain(self, llmrl_limiter_retune(self->handle, (uint32_t)where, number, period_ns, size), "retune");
+    return plain(self, llmrl_limiter_retune(self->handle, where, number, period_ns, size), "retune");
 }
 
 static PyObject *limiter_pause(Limiter *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"index", "seconds", NULL};
     PyObject *index, *seconds;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:pause", names, &index, &seconds)) return NULL;
-    uint64_t where;
-    if (args_whole("index", index, 0, &where)) return NULL;
+    uint32_t where;
+    llmrl_limit_state state;
+    if (read_index("pause", self, index, &where, &state)) return NULL;
     PyObject *ns = PyObject_CallFunction(native.duration_ns, "sO", "seconds", seconds);
     if (!ns) return NULL;
     unsigned long long duration = PyLong_AsUnsignedLongLong(ns);
     Py_DECREF(ns);
-    return plain(self, where > 7 ? LLMRL_ERR_INDEX : llmrl_limiter_pause(self->handle, (uint32_t)where, duration), "pause");
+    return plain(self, llmrl_limiter_pause(self->handle, where, duration), "pause");
+}
+
+static PyObject *limiter_align(Limiter *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"index", "resets_in", NULL};
+    PyObject *index, *resets_in;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:align", names, &index, &resets_in)) return NULL;
+    uint32_t where;
+    llmrl_limit_state state;
+    if (read_index("align", self, index, &where, &state)) return NULL;
+    PyObject *ns = PyObject_CallFunction(native.align, "OIK", resets_in, state.kind, (unsigned long long)state.period_ns);
+    if (!ns) return NULL;
+    unsigned long long time = PyLong_AsUnsignedLongLong(ns);
+    Py_DECREF(ns);
+    return plain(self, llmrl_limiter_align(self->handle, where, time), "align");
 }
 
 /* Ends the queue without giving a reason; _hub.py has set it before. */
@@ -225,7 +249,10 @@ static PyMethodDef limiter_methods[] = {
      "retune(index, amount, per=60.0, burst=None)\n--\n\n"
      "Change limit `index` (0 is the first) to `amount` per `per` seconds; for an in-flight limit `amount` is the slots."},
     {"pause", METHOD(limiter_pause), METH_VARARGS | METH_KEYWORDS,
-     "pause(index, seconds)\n--\n\nLet limit `index` admit nothing for `seconds` from now; 0 resumes. Token buckets only."},
+     "pause(index, seconds)\n--\n\nLet limit `index` admit nothing for `seconds` from now; 0 resumes. Any limit but one in flight."},
+    {"align", METHOD(limiter_align), METH_VARARGS | METH_KEYWORDS,
+     "align(index, resets_in)\n--\n\n"
+     "The fixed window `index` ends `resets_in` seconds from now, > 0 and at most its period; its use stays until then."},
     {"close", METHOD(limiter_close), METH_NOARGS,
      "close()\n--\n\nEnd all waiting with Closed and refuse whatever comes; permits may still be settled."},
     {"stats", METHOD(limiter_stats), METH_NOARGS, "stats()\n--\n\nReturn Stats: counters since the limiter was created."},

@@ -45,7 +45,8 @@ static int fill(PyObject *module) {
     }
     if (take("llmrl._errors", "from_status", &native.from_status) || take("llmrl._args", "whole", &native.whole) ||
         take("llmrl._args", "timeout_ns", &native.timeout_ns) || take("llmrl._args", "duration_ns", &native.duration_ns) ||
-        take("llmrl._args", "retune", &native.retune) || take("llmrl._limit", "options", &native.options) ||
+        take("llmrl._args", "retune", &native.retune) || take("llmrl._args", "align", &native.align) ||
+        take("llmrl._limit", "options", &native.options) ||
         take("llmrl._limit", "bucket", &native.bucket_options) || take("llmrl._hub", "Hub", &native.hub) ||
         take("llmrl._hub", "adopt", &native.adopt) || take("llmrl._types", "make_stats", &native.make_stats) ||
         take("llmrl._types", "make_limit_state", &native.make_limit_state) || args_init())

@@ -59,7 +59,7 @@ extern struct native {
     PyTypeObject *limiter, *permit, *acquire, *clock, *bucket;
     PyObject *ready;                 /* awaitable that is None at once */
     PyObject *from_status;           /* llmrl._errors */
-    PyObject *whole, *timeout_ns, *duration_ns, *retune; /* llmrl._args */
+    PyObject *whole, *timeout_ns, *duration_ns, *retune, *align; /* llmrl._args */
     PyObject *options, *bucket_options; /* llmrl._limit */
     PyObject *hub, *adopt;           /* llmrl._hub */
     PyObject *make_stats, *make_limit_state; /* llmrl._types */
@@ -72,8 +72,10 @@ int args_init(void);
    be given, and NO_REQUEST if it may be use without a request. -1 with an exception. */
 int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObject *names, int rules,
               llmrl_cost *cost, uint64_t *timeout_ns);
-/* An int from `low` up to 2**40-1, or -1 with an exception that names the field. */
-int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t *out);
+/* An int from `low` to `high`, or -1 with an exception that names the field. */
+int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t high, uint64_t *out);
+#define COST_MAX ((UINT64_C(1) << 40) - 1)
+#define CACHED_MAX ((UINT64_C(1) << 36) - 1)
 
 /* wake.c: the tickets that the library woke during a call, passed on to their hubs after it. */
 void wake_callback(void *ctx, llmrl_permit ticket);
