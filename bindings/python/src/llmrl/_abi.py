@@ -20,6 +20,9 @@ class Options(ctypes.Structure):
         ("clock", c_void_p),
         ("wake", c_void_p),
         ("wake_ctx", c_ssize_t),
+        ("saved", c_void_p),
+        ("saved_size", c_size_t),
+        ("saved_now_ns", c_uint64),
     ]
 
 
