@@ -32,7 +32,7 @@
 
 use super::account::{Account, TAG_BITS, TAG_MASK, View, need, signed_position};
 use super::line::{Line, Windows};
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, pause};
 use crossbeam_utils::CachePadded;
 
 /// See the [module](self).
@@ -49,6 +49,8 @@ struct Ends {
     oldest: AtomicU64,
     latest: AtomicU64,
     floor: AtomicU64,
+    /// First tick of the stamp in which the line was last changed.
+    began: AtomicU64,
 }
 
 struct Entry {
@@ -96,11 +98,31 @@ impl History {
                 oldest: AtomicU64::new(0),
                 latest: AtomicU64::new(0),
                 floor: AtomicU64::new(0),
+                began: AtomicU64::new(0),
             }),
         };
         let first = &history.entries[0];
         first.start.store(position << TAG_BITS, Relaxed);
         history
+    }
+
+    /// `line` ends at `now`. A longer window does not bring back what has left the shorter one.
+    pub(crate) fn end_line(&self, account: &Account, line: &Line, now: u64) {
+        let count = self.count(account, line.position(now));
+        if count.first > count.latest {
+            // The last of the past is kept until there is something after it.
+            self.open(account, count.stamp);
+            let _ = self.count(account, count.stamp);
+        }
+        let first = line.earliest(line.position(now));
+        if first > line.origin() {
+            self.ends.began.store(first, Release);
+        }
+    }
+
+    /// When what is given back now was charged, if it was charged at tick `at`; nothing if a former line knew.
+    pub(crate) fn stamp_of(&self, line: &Line, at: u64) -> Option<u64> {
+        (at >= line.origin() || at >= self.ends.began.load(Acquire)).then(|| line.position(at))
     }
 
     /// Another length of window, in stamps.
@@ -191,7 +213,7 @@ impl History {
         let count = self.count(account, line.position(now));
         let used = match line.windows {
             Some(Windows::Sliding) => {
-                let before = count.total - count.current;
+                let before = count.before();
                 let part = part_at(line, now, count.stamp);
                 // Rounded up, as what is left is rounded down.
                 count.total - ((before as u128 * u128::from(part)) >> 64) as i64
@@ -323,26 +345,27 @@ impl History {
         cost: u64,
     ) -> u64 {
         let count = self.count(account, line.position(now));
-        let wanted = ahead + need(cost, line);
+        let own = need(cost, line);
+        // It may be one large request, that gets a window to itself.
+        let ahead = if line.admit_oversize { 0 } else { ahead };
+        let wanted = ahead + own;
+        if let Some(Windows::Sliding) = line.windows {
+            let part = part_at(line, now, count.stamp);
+            let room = line.burst.saturating_sub(own) as i64;
+            let due = count.sliding(room, part).max(count.poured(wanted, line));
+            return match due <= (count.stamp, part) {
+                true => now,
+                false => line.earliest_part(due.0, due.1),
+            };
+        }
         // No window takes more than a burst, so each whole one ahead is a window's length.
         let rounds = wanted.saturating_sub(1) / line.burst;
         let room = (line.burst - (wanted - rounds * line.burst)) as i64;
-        let later = rounds.saturating_mul(self.span.load(Relaxed));
-        match line.windows {
-            Some(Windows::Sliding) => {
-                let part = part_at(line, now, count.stamp);
-                let (stamp, part) = count.sliding(room, part);
-                if (stamp, part) <= (count.stamp, part_at(line, now, count.stamp)) && rounds == 0 {
-                    return now;
-                }
-                line.earliest_part(stamp.saturating_add(later), part)
-            }
-            _ if count.total <= room && rounds == 0 => now,
-            _ => {
-                let stamp = self.leaves(&count, room);
-                line.earliest(stamp.saturating_add(later))
-            }
+        if rounds == 0 && count.total <= room {
+            return now;
         }
+        let later = rounds.saturating_mul(self.span.load(Relaxed));
+        line.earliest(self.leaves(&count, room).saturating_add(later))
     }
 
     /// The first stamp at which no more than `room` counts.
@@ -370,9 +393,14 @@ impl Count {
         signed_position((self.word >> TAG_BITS).wrapping_sub(start)).max(0)
     }
 
+    /// What was charged at the stamp before, if more was not given back to it: an estimate that was raised later.
+    fn before(&self) -> i64 {
+        (self.total - self.current).max(0)
+    }
+
     /// The first stamp, and part of it, at which no more than `room` counts in a sliding window counter.
     fn sliding(&self, room: i64, now: u64) -> (u64, u64) {
-        let before = self.total - self.current;
+        let before = self.before();
         if let Some(part) = part_until(before, room - self.current) {
             return (self.stamp, part.max(now));
         }
@@ -380,6 +408,18 @@ impl Count {
             Some(part) => (self.stamp + 1, part),
             None => (self.stamp + 2, 0),
         }
+    }
+
+    /// A stamp, and part of it, before which a sliding window counter does not let `wanted` pass, however it is cut up:
+    /// this window is filled first, and in each later one as much can be had as of it is over.
+    fn poured(&self, wanted: u64, line: &Line) -> (u64, u64) {
+        let left = line.burst.saturating_sub(self.current as u64);
+        let Some(rest) = wanted.checked_sub(left + 1) else {
+            return (self.stamp, 0);
+        };
+        let part = (u128::from(rest % line.burst) << 64) / u128::from(line.burst);
+        let windows = rest / line.burst;
+        (self.stamp.saturating_add(1 + windows), part as u64)
     }
 }
 

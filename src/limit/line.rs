@@ -84,6 +84,11 @@ impl Line {
         }
     }
 
+    /// Before this tick another line was valid, or none.
+    pub(crate) fn origin(&self) -> u64 {
+        self.tick
+    }
+
     /// Tokens produced by `now`.
     #[inline(always)]
     pub(crate) fn position(&self, now: u64) -> u64 {
@@ -160,6 +165,10 @@ impl Line {
         line.not_before = self.not_before;
         line.windows = self.windows;
         line
+    }
+
+    pub(crate) fn with_burst(self, burst: u64) -> Self {
+        Self { burst, ..self }
     }
 
     /// One token a minute, a burst of ten, from tick 0 and position 2^49.

@@ -47,7 +47,11 @@ impl Limiter {
                 ..*quota
             };
             let (rate, burst) = quota.checked()?;
-            Ok(line.retuned(rate, core.scale, burst, now))
+            Ok(match quota.shape {
+                // Its line produces nanoseconds.
+                Shape::SlidingLog => line.with_burst(burst),
+                _ => line.retuned(rate, core.scale, burst, now),
+            })
         })
     }
 
@@ -132,10 +136,21 @@ impl Core {
         let (line, now) = (self.line(ledger), self.clock.now());
         let mut changed = quota;
         let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
-        self.clamp(ledger, &line, now);
-        self.lines[ledger].publish(next.to_words());
-        if let (Some(history), Some(extent)) = (&self.histories[ledger], changed.extent()) {
-            history.set(extent);
+        self.end_line(ledger, &line, now);
+        let publish = || self.lines[ledger].publish(next.to_words());
+        match (&self.histories[ledger], quota.extent(), changed.extent()) {
+            (Some(history), Some(old), Some(new)) => {
+                // Whoever sees one of the two changes sees the longer window.
+                let is_longer = new.reach > old.reach;
+                if is_longer {
+                    history.set(new);
+                }
+                publish();
+                if !is_longer {
+                    history.set(new);
+                }
+            }
+            _ => publish(),
         }
         limits[index] = Entry::Quota(changed, ledger);
         drop(limits);
