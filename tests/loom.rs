@@ -80,6 +80,7 @@ models! {
     cancel_against_grant_1: 3 => cancel_against_grant(1);
     head_leaves_1: 3 => head_leaves(1);
     only_slot_comes_free_0: 3 => the_only_slot_comes_free();
+    counted_has_its_turn_0: 2 => who_is_counted_has_its_turn();
     taker_stalls_1: 3 => taker_stalls_across_a_grant(1);
     taker_stalls_2: 2 => taker_stalls_across_a_grant(2);
     pause_against_taker_1: ALL => pause_against_taker(1);
@@ -100,11 +101,11 @@ models! {
 
 // Windows; two threads.
 models! {
-    a_fixed_window_turns: 3 => a_window_turns(second(Limit::fixed_window, 1));
-    a_log_turns: 2 => a_window_turns(second(Limit::sliding_window_log, 1));
-    a_rollback_meets_a_turn_fixed: 3 => a_rollback_meets_a_turn(second(Limit::fixed_window, 2));
+    a_fixed_window_turns: 2 => a_window_turns(second(Limit::fixed_window, 1));
+    a_log_turns: 1 => a_window_turns(second(Limit::sliding_window_log, 1));
+    a_rollback_meets_a_turn_fixed: 2 => a_rollback_meets_a_turn(second(Limit::fixed_window, 2));
     a_refund_meets_a_grant_fixed: 2 => a_refund_meets_a_grant(second(Limit::fixed_window, 1));
-    a_refund_meets_a_grant_log: 2 => a_refund_meets_a_grant(second(Limit::sliding_window_log, 1));
+    a_refund_meets_a_grant_log: 1 => a_refund_meets_a_grant(second(Limit::sliding_window_log, 1));
     a_refund_within_a_log: 2 => a_refund_within_the_window(second(Limit::sliding_window_log, 1));
     a_refund_from_before_the_line_0: ALL => a_refund_from_before_the_line();
 }

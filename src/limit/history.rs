@@ -35,7 +35,8 @@
 //! Two threads may see time out of order. Whoever forgets entries says up to which stamp (`floor`), and nobody decides at
 //! an earlier one than that, or than the latest entry's.
 
-use super::account::{Account, TAG_BITS, TAG_MASK, View, need, signed_position};
+use super::account::{Account, TAG_BITS, TAG_MASK, View, need};
+use super::count::{Count, part_at};
 use super::line::{Line, Windows};
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
 use crossbeam_utils::CachePadded;
@@ -46,8 +47,6 @@ pub(crate) struct History {
     reach: AtomicU64,
     /// Stamps in the length of a window.
     span: AtomicU64,
-    /// The line does not tell in which window an earlier tick was.
-    known: AtomicU64,
     ends: CachePadded<Ends>,
 }
 
@@ -56,6 +55,8 @@ struct Ends {
     oldest: AtomicU64,
     latest: AtomicU64,
     floor: AtomicU64,
+    /// First tick of the stamp in which the line was last changed.
+    began: AtomicU64,
 }
 
 struct Entry {
@@ -68,20 +69,6 @@ struct Entry {
 pub(crate) struct Extent {
     pub(crate) span: u64,
     pub(crate) reach: u64,
-}
-
-/// What counts at one stamp.
-struct Count {
-    /// The `charged` word.
-    word: u64,
-    stamp: u64,
-    /// Entries that count; none if the first is beyond the last.
-    first: u64,
-    latest: u64,
-    /// All that counts, whole.
-    total: i64,
-    /// What of it was charged at this very stamp.
-    current: i64,
 }
 
 impl History {
@@ -99,11 +86,11 @@ impl History {
                 .collect(),
             reach: AtomicU64::new(extent.reach),
             span: AtomicU64::new(extent.span),
-            known: AtomicU64::new(0),
             ends: CachePadded::new(Ends {
                 oldest: AtomicU64::new(0),
                 latest: AtomicU64::new(0),
                 floor: AtomicU64::new(0),
+                began: AtomicU64::new(0),
             }),
         };
         let first = &history.entries[0];
@@ -111,14 +98,29 @@ impl History {
         history
     }
 
-    /// Another length of window, in stamps; of what was before tick `known`, if given, the next line does not tell in which
-    /// window that was. To be called before that line is published.
-    pub(crate) fn set(&self, extent: Extent, known: Option<u64>) {
+    /// `line` ends at `now`. A longer window does not bring back what has left the shorter one.
+    pub(crate) fn end_line(&self, account: &Account, line: &Line, now: u64) {
+        let count = self.count(account, line.position(now));
+        if count.first > count.latest {
+            // The last of the past is kept until there is something after it.
+            self.open(account, count.stamp);
+            let _ = self.count(account, count.stamp);
+        }
+        let first = line.earliest(line.position(now));
+        if first > line.origin() {
+            self.ends.began.store(first, Release);
+        }
+    }
+
+    /// When what is given back now was charged, if it was charged at tick `at`; nothing if a former line knew.
+    pub(crate) fn stamp_of(&self, line: &Line, at: u64) -> Option<u64> {
+        (at >= line.origin() || at >= self.ends.began.load(Acquire)).then(|| line.position(at))
+    }
+
+    /// Another length of window, in stamps.
+    pub(crate) fn set(&self, extent: Extent) {
         self.reach.store(extent.reach, Relaxed);
         self.span.store(extent.span, Relaxed);
-        if let Some(known) = known {
-            self.known.store(known, Release);
-        }
     }
 
     fn entry(&self, index: u64) -> &Entry {
@@ -191,8 +193,7 @@ impl History {
                 count.total = count.since(start);
             }
             if newest == stamp {
-                // A charge that counts later than it was made leaves the earlier window alone when it is refunded.
-                count.current = count.since(newest_start).min(count.total);
+                count.current = count.since(newest_start);
             }
             return count;
         }
@@ -215,7 +216,7 @@ impl History {
         let count = self.count(account, line.position(now));
         let used = match line.windows {
             Some(Windows::Sliding) => {
-                let before = count.total - count.current;
+                let before = count.before();
                 let part = part_at(line, now, count.stamp);
                 // Rounded up, as what is left is rounded down.
                 count.total - ((before as u128 * u128::from(part)) >> 64) as i64
@@ -314,13 +315,6 @@ impl History {
         false
     }
 
-    /// Takes `amount` out of what was charged at tick `at`. `line` is read before.
-    pub(crate) fn refund_at(&self, line: &Line, at: u64, amount: u64) {
-        if at >= self.known.load(Acquire) {
-            self.refund(line.position(at), amount);
-        }
-    }
-
     /// Takes `amount` out of what was charged at `stamp`; nothing is left to do when that does not count any more.
     #[cold]
     #[inline(never)]
@@ -359,26 +353,32 @@ impl History {
         ahead: u64,
         cost: u64,
     ) -> u64 {
-        let wanted = ahead + need(cost, line);
+        let own = need(cost, line);
+        // It may be one large request, that gets a window to itself.
+        let ahead = if line.admit_oversize { 0 } else { ahead };
+        let wanted = ahead + own;
         // No window takes more than a burst, so each whole one ahead is a window's length.
         let rounds = wanted.saturating_sub(1) / line.burst;
-        let room = (line.burst - (wanted - rounds * line.burst)) as i64;
         let later = rounds.saturating_mul(self.span.load(Relaxed));
         loop {
             let count = self.count(account, line.position(now));
-            let here = part_at(line, now, count.stamp);
-            let (stamp, part) = match line.windows {
-                Some(Windows::Sliding) => count.sliding(room, here),
-                _ => (self.leaves(&count, room), 0),
+            let here = (count.stamp, part_at(line, now, count.stamp));
+            let due = match line.windows {
+                Some(Windows::Sliding) => {
+                    let room = line.burst.saturating_sub(own) as i64;
+                    count.sliding(room, here.1).max(count.poured(wanted, line))
+                }
+                _ => {
+                    let room = (line.burst - (wanted - rounds * line.burst)) as i64;
+                    (self.leaves(&count, room).saturating_add(later), 0)
+                }
             };
-            if !self.has(count.first) {
-                continue;
+            if self.has(count.first) {
+                return match due <= here {
+                    true => now,
+                    false => line.earliest_part(due.0, due.1),
+                };
             }
-            let is_now = rounds == 0 && (stamp, part) <= (count.stamp, here);
-            return match is_now {
-                true => now,
-                false => line.earliest_part(stamp.saturating_add(later), part),
-            };
         }
     }
 
@@ -394,43 +394,6 @@ impl History {
             left = self.left_after(count, index);
         }
         stamp
-    }
-}
-
-impl Count {
-    /// What was charged since the account stood at `start`.
-    fn since(&self, start: u64) -> i64 {
-        signed_position((self.word >> TAG_BITS).wrapping_sub(start)).max(0)
-    }
-
-    /// The first stamp, and part of it, at which no more than `room` counts in a sliding window counter.
-    fn sliding(&self, room: i64, now: u64) -> (u64, u64) {
-        let before = self.total - self.current;
-        if let Some(part) = part_until(before, room - self.current) {
-            return (self.stamp, part.max(now));
-        }
-        match part_until(self.current, room) {
-            Some(part) => (self.stamp + 1, part),
-            None => (self.stamp + 2, 0),
-        }
-    }
-}
-
-/// How much of a window must be over before a window before that holds `count` weighs no more than `room`, in 2^-64;
-/// nothing if it must be over whole.
-fn part_until(count: i64, room: i64) -> Option<u64> {
-    if room < 0 || room == 0 && count > 0 {
-        return None;
-    }
-    let excess = (count - room).max(0) as u128;
-    Some((excess << 64).div_ceil(count.max(1) as u128) as u64)
-}
-
-/// How much of the window `stamp` is over; nothing, for a clock that is not there yet.
-fn part_at(line: &Line, now: u64, stamp: u64) -> u64 {
-    match line.position(now) == stamp {
-        true => line.part(now),
-        false => 0,
     }
 }
 

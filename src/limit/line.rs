@@ -84,6 +84,11 @@ impl Line {
         }
     }
 
+    /// Before this tick another line was valid, or none.
+    pub(crate) fn origin(&self) -> u64 {
+        self.tick
+    }
+
     /// Tokens produced by `now`.
     #[inline(always)]
     pub(crate) fn position(&self, now: u64) -> u64 {
@@ -93,17 +98,6 @@ impl Line {
     #[inline(always)]
     fn since(&self, now: u64) -> u128 {
         u128::from(now.saturating_sub(self.tick)) * u128::from(self.mantissa) + self.fraction
-    }
-
-    /// When the step began that is under way at `now`; nothing if this line began in the midst of it.
-    pub(crate) fn began(&self, now: u64) -> Option<u64> {
-        let position = self.position(now);
-        (position > self.position).then(|| self.earliest(position))
-    }
-
-    /// Whether this line says of earlier times what `other` says.
-    pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
-        self.tick == other.tick
     }
 
     /// How much of the step after [`position`](Self::position) is done at `now`, in 2^-64.

@@ -132,12 +132,22 @@ impl Core {
         let (line, now) = (self.line(ledger), self.clock.now());
         let mut changed = quota;
         let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
-        self.clamp(ledger, &line, now);
-        if let (Some(history), Some(extent)) = (&self.histories[ledger], changed.extent()) {
-            let is_new = !next.has_origin_of(&line);
-            history.set(extent, line.began(now).filter(|_| is_new));
+        self.end_line(ledger, &line, now);
+        let publish = || self.lines[ledger].publish(next.to_words());
+        match (&self.histories[ledger], quota.extent(), changed.extent()) {
+            (Some(history), Some(old), Some(new)) => {
+                // Whoever sees one of the two changes sees the longer window.
+                let is_longer = new.reach > old.reach;
+                if is_longer {
+                    history.set(new);
+                }
+                publish();
+                if !is_longer {
+                    history.set(new);
+                }
+            }
+            _ => publish(),
         }
-        self.lines[ledger].publish(next.to_words());
         limits[index] = Entry::Quota(changed, ledger);
         drop(limits);
         self.kick(EVENT);

@@ -80,7 +80,11 @@ impl Core {
     pub(super) fn refund(&self, ledger: usize, amount: u64, at: u64) {
         match &self.histories[ledger] {
             None => self.account(ledger).refund(amount),
-            Some(history) => history.refund_at(&self.line(ledger), at, amount),
+            Some(history) => {
+                if let Some(stamp) = history.stamp_of(&self.line(ledger), at) {
+                    history.refund(stamp, amount);
+                }
+            }
         }
     }
 
@@ -118,9 +122,11 @@ impl Core {
     }
 
     /// Before a change of the line: a larger burst must not bring back what an idle bucket has forfeited.
-    pub(super) fn clamp(&self, ledger: usize, line: &Line, now: u64) {
-        if line.windows.is_none() {
-            self.account(ledger).clamp(line, now);
+    pub(super) fn end_line(&self, ledger: usize, line: &Line, now: u64) {
+        let account = self.account(ledger);
+        match &self.histories[ledger] {
+            None => account.clamp(line, now),
+            Some(history) => history.end_line(account, line, now),
         }
     }
 }

@@ -17,6 +17,7 @@ enum op {
     LIMITER_CLOSE,
     LIMITER_RESIZE,
     LIMITER_PAUSE,
+    LIMITER_ALIGN,
     LIMITER_RETUNE,
     BUCKET_TAKE,
     BUCKET_REFUND,
@@ -82,6 +83,7 @@ static llmrl_status apply(subject_of *s, const step *it, uint64_t *wait)
     case LIMITER_CLOSE: return llmrl_limiter_close(l);
     case LIMITER_RESIZE: return llmrl_limiter_retune(l, it->limit, it->n, 0, 0);
     case LIMITER_PAUSE: return llmrl_limiter_pause(l, it->limit, it->n);
+    case LIMITER_ALIGN: return llmrl_limiter_align(l, it->limit, it->n);
     case LIMITER_RETUNE: return llmrl_limiter_retune(l, it->limit, it->amount, it->period_ns, it->burst);
     case BUCKET_TAKE: return llmrl_bucket_try_take(s->bucket, it->n, wait);
     case BUCKET_REFUND: return llmrl_bucket_refund(s->bucket, it->n);

@@ -55,18 +55,25 @@ fn literal(value: &Value, place: &str) -> String {
 }
 
 fn limit(fields: &Fields) -> String {
-    if fields.text("kind") == "in_flight" {
-        let slots = fields.number_or("amount", "0");
-        return format!("{{LLMRL_IN_FLIGHT, 0, {slots}, 0, 0, 0, 0, 0, 0, 0, 0, 0}}");
-    }
+    let kind = fields.text("kind").to_uppercase();
+    let meter = match fields.1.get("meter") {
+        Some(meter) => format!("LLMRL_{}", meter.as_str().unwrap().to_uppercase()),
+        None => "0".into(),
+    };
     let flags = ["oversize_when_full", "start_empty"].map(|key| u32::from(fields.flag(key)));
+    let numbers = ["amount", "period_ns", "burst"].map(|key| fields.number_or(key, "0"));
+    let others = ["resolution", "resets_in_ns"].map(|key| fields.number_or(key, "0"));
+    let empty = Map::new();
+    let weights = fields.1.get("weights").map(|it| it.as_object().unwrap());
+    let weights = Fields(fields.0, weights.unwrap_or(&empty));
+    let weights =
+        ["input", "output", "cached", "cache_write"].map(|key| weights.number_or(key, "0"));
     format!(
-        "{{LLMRL_TOKEN_BUCKET, LLMRL_{}, {}, {}, {}, {}, 0, 0, 0, 0, 0, 0}}",
-        fields.text("meter").to_uppercase(),
-        fields.number_or("amount", "0"),
-        fields.number_or("period_ns", "0"),
-        fields.number_or("burst", "0"),
+        "{{LLMRL_{kind}, {meter}, {}, {}, {}, {}}}",
+        numbers.join(", "),
         flags[0] | flags[1] << 1,
+        others.join(", "),
+        weights.join(", "),
     )
 }
 
@@ -103,7 +110,7 @@ fn step(fields: &Fields, subject: &str, names: &mut HashMap<String, usize>) -> S
         .map(|value| literal(value, fields.0))
         .collect();
     // One column of the table for what the operations call their numbers.
-    let n = ["n", "slots", "ns"]
+    let n = ["n", "slots", "ns", "resets_in_ns"]
         .iter()
         .find_map(|key| fields.number(key));
     format!(

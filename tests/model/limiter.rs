@@ -2,8 +2,10 @@
 
 use crate::config;
 use crate::reference::subject::build;
-use crate::reference::{Answer, BucketSpec, LimitSpec, Model, Name, Op, Setup, Subject, Wait};
-use llmrl::{Cost, Meter};
+use crate::reference::{
+    Answer, BucketSpec, LimitSpec, Model, Name, Op, Setup, Subject, Wait, WindowShape, WindowSpec,
+};
+use llmrl::{Cost, Meter, Weights};
 use proptest::prelude::*;
 
 const MINUTE: u64 = 60_000_000_000;
@@ -21,6 +23,7 @@ enum Step {
     Charge(Cost),
     Retune(usize, (u64, u64), u64),
     Resize(u64),
+    Align(usize, u64),
     Pause(usize, u64),
     Close,
     Pass(u64),
@@ -33,11 +36,18 @@ fn costs() -> impl Strategy<Value = Cost> {
     (
         prop_oneof![6 => Just(1), 1 => 1u64..=4],
         tokens.clone(),
-        tokens,
+        tokens.clone(),
+        prop::option::weighted(0.3, (tokens.clone(), tokens)),
     )
-        .prop_map(|(requests, input, output)| Cost {
-            requests,
-            ..Cost::tokens(input, output)
+        .prop_map(|(requests, input, output, cache)| {
+            let (cached, cache_write) = cache.unwrap_or_default();
+            Cost {
+                requests,
+                input,
+                output,
+                cached,
+                cache_write,
+            }
         })
 }
 
@@ -53,29 +63,72 @@ fn bursts() -> impl Strategy<Value = u64> {
     prop_oneof![3 => 1u64..=40, 1 => 1u64..=5_000]
 }
 
-fn bucket() -> impl Strategy<Value = LimitSpec> {
-    let meters = prop_oneof![
+fn meters() -> impl Strategy<Value = Meter> {
+    let weight = || prop_oneof![Just(0), Just(1_000), 0u32..=10_000];
+    let weights = (1u32..=5_000, weight(), weight(), weight());
+    prop_oneof![
         Just(Meter::Requests),
         Just(Meter::Tokens),
         Just(Meter::Input),
-        Just(Meter::Output)
+        Just(Meter::Output),
+        weights.prop_map(
+            |(input, output, cached, cache_write)| Meter::Weighted(Weights {
+                input,
+                output,
+                cached,
+                cache_write
+            })
+        ),
+    ]
+}
+
+fn bucket() -> impl Strategy<Value = LimitSpec> {
+    let bursts = prop_oneof![4 => bursts(), 1 => Just(0)];
+    let flags = (any::<bool>(), prop::bool::weighted(0.2));
+    (meters(), rates(), bursts, flags).prop_map(
+        |(meter, (amount, period_ns), burst, (when_full, start_empty))| {
+            LimitSpec::Bucket(BucketSpec {
+                when_full: when_full || burst == 0,
+                start_empty: start_empty && burst > 0,
+                ..BucketSpec::new(meter, amount, period_ns, burst)
+            })
+        },
+    )
+}
+
+fn window() -> impl Strategy<Value = LimitSpec> {
+    let shapes = prop_oneof![
+        Just(WindowShape::Fixed),
+        Just(WindowShape::Counter),
+        (1u64..=8).prop_map(WindowShape::Sliding),
+        Just(WindowShape::Log),
     ];
+    let flags = (any::<bool>(), prop::bool::weighted(0.2));
+    let phase = prop::option::of(any::<prop::sample::Index>());
     (
-        meters,
-        rates(),
+        shapes,
+        meters(),
+        periods(),
         bursts(),
-        any::<bool>(),
-        prop::bool::weighted(0.2),
+        (1u64..=9, phase),
+        flags,
     )
         .prop_map(
-            |(meter, (amount, period_ns), burst, when_full, start_empty)| {
-                LimitSpec::Bucket(BucketSpec {
+            |(shape, meter, period_ns, amount, (stamps, phase), (when_full, start_empty))| {
+                let phase = phase.filter(|_| shape == WindowShape::Fixed);
+                LimitSpec::Window(WindowSpec {
+                    resolution: (shape == WindowShape::Log).then_some(stamps),
+                    resets_in_ns: phase.map(|phase| phase.index(period_ns as usize + 1) as u64),
                     when_full,
                     start_empty,
-                    ..BucketSpec::new(meter, amount, period_ns, burst)
+                    ..WindowSpec::new(shape, meter, amount, period_ns)
                 })
             },
         )
+}
+
+fn periods() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 8u64..=60, 3 => Just(MINUTE), 1 => 8..=1440 * MINUTE]
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
@@ -83,7 +136,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     let waiters = prop_oneof![1usize..=4, Just(64)];
     (
         0u64..1 << 50,
-        prop::collection::vec(bucket(), 0..=7),
+        prop::collection::vec(prop_oneof![bucket(), window()], 0..=7),
         in_flight,
         waiters,
     )
@@ -117,6 +170,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => costs().prop_map(Step::Charge),
         1 => (0usize..8, rates(), bursts()).prop_map(|(limit, rate, burst)| Step::Retune(limit, rate, burst)),
         1 => (1u64..=6).prop_map(Step::Resize),
+        1 => (0usize..8, prop_oneof![Just(1), 1u64..60, 1..=MINUTE]).prop_map(|(limit, ns)| Step::Align(limit, ns)),
         1 => (0usize..8, prop_oneof![Just(0), 0u64..60, 0..5 * MINUTE]).prop_map(|(limit, ns)| Step::Pause(limit, ns)),
         1 => prop::bool::weighted(0.1).prop_map(|yes| if yes { Step::Close } else { Step::Pass(1) }),
         8 => pass.prop_map(Step::Pass),
@@ -129,7 +183,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Pair<'a> {
     own: Model,
     other: Subject<'a>,
-    limits: usize,
+    limits: &'a [LimitSpec],
     /// Those that may still mean something, oldest first.
     names: Vec<Name>,
     next: Name,
@@ -155,7 +209,7 @@ impl Pair<'_> {
     }
 
     fn op(&mut self, step: &Step) -> Option<Op> {
-        let bucket = |limit: usize| limit % self.limits;
+        let index = |limit: usize| limit % self.limits.len();
         Some(match *step {
             Step::TryAcquire(cost) => Op::TryAcquire {
                 name: self.new_name(),
@@ -173,14 +227,18 @@ impl Pair<'_> {
             Step::Cancel(name) => Op::Cancel(self.name(name)),
             Step::Charge(cost) => Op::Charge(cost),
             Step::Retune(limit, (amount, period_ns), burst) => Op::Retune {
-                limit: bucket(limit),
+                limit: index(limit),
                 amount,
                 period_ns,
-                burst,
+                burst: self.limits[index(limit)].burst_at(amount).unwrap_or(burst),
+            },
+            Step::Align(limit, resets_in_ns) => Op::Align {
+                limit: index(limit),
+                resets_in_ns,
             },
             Step::Resize(slots) => Op::Resize(slots),
             Step::Pause(limit, ns) => Op::Pause {
-                limit: bucket(limit),
+                limit: index(limit),
                 ns,
             },
             Step::Close => Op::Close,
@@ -213,7 +271,8 @@ impl Pair<'_> {
     fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
         if let Some(op) = self.op(step) {
             let now = self.own.now();
-            let (own, other) = (self.own.apply(&op), self.other.apply(&op));
+            let other = self.other.apply(&op);
+            let own = self.own.apply_beside(&op, &other);
             let agrees = self.own.agrees(&own, &other);
             prop_assert!(agrees, "at {now} {op:?}: {other:?} instead of {own:?}");
             if let Some(Wait::Ns(ns)) = own.wait() {
@@ -233,7 +292,7 @@ impl Pair<'_> {
     }
 
     fn compare(&self) -> Result<(), TestCaseError> {
-        for limit in 0..self.limits {
+        for limit in 0..self.limits.len() {
             let (own, other) = (self.own.available(limit), self.other.available(limit));
             let now = self.own.now();
             prop_assert_eq!(own, other, "available of limit {} at {}", limit, now);
@@ -254,7 +313,7 @@ proptest! {
         let mut pair = Pair {
             own: Model::new(&setup),
             other: Subject::new(&built),
-            limits: setup.limits.len(),
+            limits: &setup.limits,
             names: Vec::new(),
             next: 0,
             due: None,

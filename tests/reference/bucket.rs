@@ -153,10 +153,16 @@ impl Bucket {
     /// Changes rate and burst, or says that they are out of range.
     pub fn retune(&mut self, amount: u64, period_ns: u64, burst: u64, now: u64) -> bool {
         let counts = 1..=Cost::MAX;
+        // Pacing stays what it is.
+        let bursts = if self.burst == 0 {
+            0..=0
+        } else {
+            1..=Cost::MAX
+        };
         let per_ns = (1..=period_ns).contains(&amount);
         if !per_ns
             || !counts.contains(&amount)
-            || !counts.contains(&burst)
+            || !bursts.contains(&burst)
             || period_ns > MAX_PERIOD_NS
         {
             return false;

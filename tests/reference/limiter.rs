@@ -1,7 +1,7 @@
 //! Several limits and one queue, one step at a time.
 
-use super::bucket::{Bucket, Check};
-use super::rules::{Rule, Rules};
+use super::bucket::Check;
+use super::rules::{Ledger, Rule, Rules};
 use super::script::{Answer, Name, Op, Setup, Wait};
 use llmrl::{Cost, Limit};
 use std::collections::{HashMap, VecDeque};
@@ -23,6 +23,8 @@ enum State {
 struct Ticket {
     cost: Cost,
     state: State,
+    /// When it was charged.
+    at: u64,
 }
 
 /// See [`super`].
@@ -35,6 +37,8 @@ pub struct Model {
     queue: VecDeque<Name>,
     max_waiters: usize,
     closed: bool,
+    /// What the library has answered: see [`apply_beside`](Self::apply_beside).
+    other: Option<Answer>,
     pub granted: u64,
 }
 
@@ -47,6 +51,7 @@ impl Model {
             queue: VecDeque::new(),
             max_waiters: setup.max_waiters,
             closed: false,
+            other: None,
             granted: 0,
         }
     }
@@ -71,8 +76,8 @@ impl Model {
 
     /// See [`Bucket::is_hair_breadth`].
     pub fn is_hair_breadth(&self, at: u64) -> bool {
-        let mut buckets = self.rules.buckets();
-        buckets.any(|(_, bucket)| bucket.is_hair_breadth(at))
+        let mut ledgers = self.rules.ledgers();
+        ledgers.any(|(_, ledger)| ledger.is_hair_breadth(at))
     }
 
     /// Whether the library may say `other` where the model says `own`.
@@ -102,6 +107,7 @@ impl Model {
             if let Some(&Ticket {
                 cost,
                 state: State::Waiting { deadline },
+                ..
             }) = self.tickets.get(&head)
             {
                 let outcome = if self.closed {
@@ -123,11 +129,21 @@ impl Model {
                     Ticket {
                         cost,
                         state: outcome,
+                        at: self.now,
                     },
                 );
             }
             self.queue.pop_front();
         }
+    }
+
+    /// Does as [`apply`](Self::apply), and as the library where it may choose: who joins a queue is told that it takes too
+    /// long if that is known, and how long the queue takes at a limit with windows need not be known exactly.
+    pub fn apply_beside(&mut self, op: &Op, other: &Answer) -> Answer {
+        self.other = Some(*other);
+        let own = self.apply(op);
+        self.other = None;
+        own
     }
 
     pub fn apply(&mut self, op: &Op) -> Answer {
@@ -147,7 +163,7 @@ impl Model {
                 if !in_range(cost) {
                     return Answer::Cost;
                 }
-                if self.rules.replace(&NOTHING, cost, self.now) {
+                if self.rules.replace(&NOTHING, cost, self.now, self.now) {
                     self.pump();
                 }
                 Answer::Ok
@@ -157,12 +173,16 @@ impl Model {
                 amount,
                 period_ns,
                 burst,
-            } => self.change(limit, |bucket, now| {
-                bucket.retune(amount, period_ns, burst, now)
+            } => self.change(limit, |ledger, now| {
+                Some(ledger.retune(amount, period_ns, burst, now))
             }),
-            Op::Pause { limit, ns } => self.change(limit, |bucket, now| {
-                bucket.pause(ns, now);
-                true
+            Op::Align {
+                limit,
+                resets_in_ns,
+            } => self.change(limit, |ledger, now| ledger.align(resets_in_ns, now)),
+            Op::Pause { limit, ns } => self.change(limit, |ledger, now| {
+                ledger.pause(ns, now);
+                Some(true)
             }),
             Op::Resize(n) => {
                 let in_range = (1..=Limit::MAX_IN_FLIGHT).contains(&n);
@@ -191,8 +211,8 @@ impl Model {
             Check::Never => Answer::Never,
             Check::Yes if self.queue.is_empty() => {
                 self.take(cost);
-                let (cost, state) = (*cost, State::Held);
-                self.tickets.insert(name, Ticket { cost, state });
+                let (cost, state, at) = (*cost, State::Held, self.now);
+                self.tickets.insert(name, Ticket { cost, state, at });
                 Answer::Ok
             }
             // Who comes from outside does not pass those who wait.
@@ -223,16 +243,21 @@ impl Model {
         moved.pump();
         let deadline = timeout_ns.map(|timeout| self.now.saturating_add(timeout));
         let ahead: Vec<Cost> = moved.waiting().map(|ticket| ticket.cost).collect();
-        let due = moved.rules.due_after(cost, &ahead, self.now);
-        let due = due.map(|due| due.max(moved.head_settled()));
-        if deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline)) {
+        let is_late = |queues: fn(&Ledger) -> bool| {
+            let due = moved.rules.due_after(cost, &ahead, self.now, queues);
+            let due = due.map(|due| due.max(moved.head_settled()));
+            deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline))
+        };
+        let is_known = |ledger: &Ledger| matches!(ledger, Ledger::Bucket(_));
+        let may_choose = self.other.is_some_and(|other| other != Answer::Deadline);
+        if is_late(is_known) || is_late(|_| true) && !may_choose {
             return Answer::Deadline;
         }
         if moved.places_taken() >= self.max_waiters {
             return Answer::Full;
         }
-        let (cost, state) = (*cost, State::Waiting { deadline });
-        self.tickets.insert(name, Ticket { cost, state });
+        let (cost, state, at) = (*cost, State::Waiting { deadline }, self.now);
+        self.tickets.insert(name, Ticket { cost, state, at });
         self.queue.push_back(name);
         self.poll(name)
     }
@@ -283,6 +308,7 @@ impl Model {
         let Some(Ticket {
             cost,
             state: State::Waiting { deadline },
+            ..
         }) = self.tickets.get(&name)
         else {
             return Answer::Stale;
@@ -329,22 +355,23 @@ impl Model {
         let Some(Ticket {
             cost,
             state: State::Held,
+            at,
         }) = self.tickets.get(&name)
         else {
             return Answer::Stale;
         };
-        let (reserved, actual) = (*cost, *actual.unwrap_or(cost));
+        let (reserved, actual, at) = (*cost, *actual.unwrap_or(cost), *at);
         if !is_request(&actual) {
             return Answer::Cost;
         }
-        let mut told = self.rules.replace(&reserved, &actual, self.now);
+        let mut told = self.rules.replace(&reserved, &actual, at, self.now);
         if ends {
             self.tickets.remove(&name);
             self.rules.free_slots(1);
             told |= self.rules.has_slots();
         } else {
             let (cost, state) = (actual, State::Held);
-            self.tickets.insert(name, Ticket { cost, state });
+            self.tickets.insert(name, Ticket { cost, state, at });
         }
         if told {
             self.pump();
@@ -357,26 +384,34 @@ impl Model {
             return Answer::Stale;
         };
         if matches!(ticket.state, State::Held | State::Granted) {
-            self.rules.replace(&ticket.cost, &NOTHING, self.now);
+            let Ticket { cost, at, .. } = ticket;
+            self.rules.replace(&cost, &NOTHING, at, self.now);
             self.rules.free_slots(1);
         }
         self.pump();
         Answer::Ok
     }
 
-    fn change(&mut self, limit: usize, change: impl FnOnce(&mut Bucket, u64) -> bool) -> Answer {
-        let Some(rule) = self.rules.get_mut(limit) else {
-            return Answer::Index;
+    /// Makes a change; nothing is said of a limit that cannot be changed so.
+    fn change(
+        &mut self,
+        limit: usize,
+        change: impl FnOnce(&mut Ledger, u64) -> Option<bool>,
+    ) -> Answer {
+        let now = self.now;
+        let changed = match self.rules.get_mut(limit) {
+            None => return Answer::Index,
+            Some(Rule::Quota(_, ledger)) => change(ledger, now),
+            Some(Rule::InFlight { .. }) => Some(false),
         };
-        let changed = match rule {
-            Rule::Bucket(_, bucket) => change(bucket, self.now),
-            Rule::InFlight { .. } => false,
-        };
-        if !changed {
-            return Answer::Range;
+        match changed {
+            Some(true) => {
+                self.pump();
+                Answer::Ok
+            }
+            Some(false) => Answer::Range,
+            None => Answer::Index,
         }
-        self.pump();
-        Answer::Ok
     }
 }
 
@@ -397,8 +432,7 @@ fn in_range(cost: &Cost) -> bool {
         cache_write,
     } = *cost;
     let tokens = input.saturating_add(output);
-    let highest = [requests, tokens, cached, cache_write].into_iter().max();
-    highest <= Some(Cost::MAX)
+    requests.max(tokens) <= Cost::MAX && cached.max(cache_write) <= Cost::MAX_CACHED
 }
 
 /// A cost that can be asked for, or settled.

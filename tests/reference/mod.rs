@@ -12,8 +12,10 @@ pub mod limiter;
 pub mod rules;
 pub mod script;
 pub mod subject;
+pub mod window;
 
 pub use bucket::{Bucket, Check};
 pub use limiter::Model;
-pub use script::{Answer, BucketSpec, LimitSpec, Name, Op, Setup, Wait};
+pub use script::{Answer, BucketSpec, LimitSpec, Name, Op, Setup, Wait, WindowShape, WindowSpec};
 pub use subject::Subject;
+pub use window::Window;

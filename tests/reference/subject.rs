@@ -131,6 +131,13 @@ impl<'a> Subject<'a> {
                 let period = Duration::from_nanos(period_ns);
                 changed(self.limiter.retune(limit, amount, period, burst))
             }
+            Op::Align {
+                limit,
+                resets_in_ns,
+            } => {
+                let resets_in = Duration::from_nanos(resets_in_ns);
+                changed(self.limiter.align(limit, resets_in))
+            }
             Op::Resize(slots) => changed(self.limiter.resize(slots)),
             Op::Pause { limit, ns } => changed(self.limiter.pause(limit, Duration::from_nanos(ns))),
             Op::Close => {
@@ -193,7 +200,7 @@ fn done(result: Result<(), Refused>) -> Answer {
 fn changed(result: Result<(), ConfigError>) -> Answer {
     match result {
         Ok(()) => Answer::Ok,
-        Err(refused) if refused.error.field == "index" => Answer::Index,
+        Err(refused) if ["index", "fixed windows"].contains(&refused.error.field) => Answer::Index,
         Err(_) => Answer::Range,
     }
 }

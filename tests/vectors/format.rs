@@ -1,8 +1,8 @@
 //! Reading and writing vectors; `README.md` describes them.
 
-use crate::reference::script::{BucketSpec, LimitSpec, Name, Op, Setup};
+use crate::reference::script::{BucketSpec, LimitSpec, Name, Op, Setup, WindowShape, WindowSpec};
 use crate::reference::{Answer, Wait};
-use llmrl::{Cost, Meter};
+use llmrl::{Cost, Meter, Weights};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::path::Path;
@@ -84,6 +84,7 @@ pub fn read(path: &Path) -> Vector {
         read_step(
             &Fields(&place, step.as_object().unwrap()),
             subject,
+            &setup.limits,
             &mut names,
         )
     });
@@ -99,44 +100,70 @@ pub fn read(path: &Path) -> Vector {
 
 fn read_limit(name: &str, limit: &Value) -> LimitSpec {
     let fields = Fields(name, limit.as_object().unwrap());
-    if fields.text("kind") == "in_flight" {
-        fields.only(&["kind", "amount"]);
-        return LimitSpec::InFlight(fields.number("amount"));
-    }
-    assert_eq!(fields.text("kind"), "token_bucket", "{name}");
-    fields.only(&[
+    let kind = fields.text("kind");
+    let own: &[&str] = match kind {
+        "in_flight" => {
+            fields.only(&["kind", "amount"]);
+            return LimitSpec::InFlight(fields.number("amount"));
+        }
+        "token_bucket" => &["burst", "oversize_when_full"],
+        "pacing" => &[],
+        "fixed_window" => &["oversize_when_full", "resets_in_ns"],
+        "sliding_window_counter" => &["oversize_when_full"],
+        "sliding_window" | "sliding_window_log" => &["oversize_when_full", "resolution"],
+        other => panic!("{name}: kind {other}"),
+    };
+    let common = [
         "kind",
         "meter",
+        "weights",
         "amount",
         "period_ns",
-        "burst",
-        "oversize_when_full",
         "start_empty",
-    ]);
-    let meter = match fields.text("meter") {
-        "requests" => Meter::Requests,
-        "tokens" => Meter::Tokens,
-        "input_tokens" => Meter::Input,
-        "output_tokens" => Meter::Output,
-        other => panic!("{name}: meter {other}"),
-    };
+    ];
+    fields.only(&[&common, own].concat());
+    let meter = fields.meter();
+    let (amount, period_ns) = (fields.number("amount"), fields.number("period_ns"));
     let flag = |key| fields.1.get(key) == Some(&Value::Bool(true));
-    LimitSpec::Bucket(BucketSpec {
-        when_full: flag("oversize_when_full"),
-        start_empty: flag("start_empty"),
-        ..BucketSpec::new(
-            meter,
-            fields.number("amount"),
-            fields.number("period_ns"),
-            fields.number("burst"),
-        )
+    let (when_full, start_empty) = (flag("oversize_when_full"), flag("start_empty"));
+    let resolution = fields.optional("resolution");
+    let shape = match kind {
+        "token_bucket" => {
+            return LimitSpec::Bucket(BucketSpec {
+                when_full,
+                start_empty,
+                ..BucketSpec::new(meter, amount, period_ns, fields.number("burst"))
+            });
+        }
+        "pacing" => {
+            return LimitSpec::Bucket(BucketSpec {
+                start_empty,
+                ..BucketSpec::pacing(meter, amount, period_ns)
+            });
+        }
+        "fixed_window" => WindowShape::Fixed,
+        "sliding_window_counter" => WindowShape::Counter,
+        "sliding_window" => WindowShape::Sliding(resolution.unwrap_or(60)),
+        _ => WindowShape::Log,
+    };
+    LimitSpec::Window(WindowSpec {
+        resolution: resolution.filter(|_| shape == WindowShape::Log),
+        resets_in_ns: fields.optional("resets_in_ns"),
+        when_full,
+        start_empty,
+        ..WindowSpec::new(shape, meter, amount, period_ns)
     })
 }
 
 /// What a step says about the answer, besides what it asks.
 const ANSWER: [&str; 3] = ["is", "wait_ns", "available"];
 
-fn read_step(fields: &Fields, subject: Subject, names: &mut HashMap<String, Name>) -> Step {
+fn read_step(
+    fields: &Fields,
+    subject: Subject,
+    limits: &[LimitSpec],
+    names: &mut HashMap<String, Name>,
+) -> Step {
     let mut name = |key| {
         let next = names.len() as Name;
         *names.entry(fields.text(key).to_owned()).or_insert(next)
@@ -188,7 +215,17 @@ fn read_step(fields: &Fields, subject: Subject, names: &mut HashMap<String, Name
                 limit: limit(),
                 amount: number("amount"),
                 period_ns: number("period_ns"),
-                burst: number("burst"),
+                burst: limits
+                    .get(limit())
+                    .and_then(|limit| limit.burst_at(number("amount")))
+                    .unwrap_or_else(|| number("burst")),
+            }),
+        ),
+        (Subject::Limiter, "align") => (
+            &["limit", "resets_in_ns"],
+            limiter(Op::Align {
+                limit: limit(),
+                resets_in_ns: number("resets_in_ns"),
             }),
         ),
         (Subject::Bucket, "take") => (&["n"], Action::Take(number("n"))),
@@ -254,9 +291,12 @@ pub fn write(path: &Path, vector: &Vector) {
     let limit = [
         "kind",
         "meter",
+        "weights",
         "amount",
         "period_ns",
         "burst",
+        "resolution",
+        "resets_in_ns",
         "oversize_when_full",
         "start_empty",
     ];
@@ -270,6 +310,7 @@ pub fn write(path: &Path, vector: &Vector) {
         "n",
         "slots",
         "ns",
+        "resets_in_ns",
         "amount",
         "period_ns",
         "burst",
@@ -370,6 +411,27 @@ impl Fields<'_> {
     fn number(&self, key: &str) -> u64 {
         self.optional(key)
             .unwrap_or_else(|| panic!("{}: no {key}", self.0))
+    }
+
+    fn meter(&self) -> Meter {
+        match self.text("meter") {
+            "requests" => Meter::Requests,
+            "tokens" => Meter::Tokens,
+            "input_tokens" => Meter::Input,
+            "output_tokens" => Meter::Output,
+            "weighted_tokens" => {
+                let weights = Fields(self.0, self.get("weights").as_object().unwrap());
+                weights.only(&["input", "output", "cached", "cache_write"]);
+                let weight = |key| u32::try_from(weights.number(key)).unwrap();
+                return Meter::Weighted(Weights {
+                    input: weight("input"),
+                    output: weight("output"),
+                    cached: weight("cached"),
+                    cache_write: weight("cache_write"),
+                });
+            }
+            other => panic!("{}: meter {other}", self.0),
+        }
     }
 
     fn cost(&self) -> Cost {
