@@ -79,6 +79,7 @@ models! {
     cancel_against_grant_1: 3 => cancel_against_grant(1);
     head_leaves_1: 3 => head_leaves(1);
     only_slot_comes_free_0: 3 => the_only_slot_comes_free();
+    counted_has_its_turn_0: 2 => who_is_counted_has_its_turn();
     taker_stalls_1: 3 => taker_stalls_across_a_grant(1);
     taker_stalls_2: 2 => taker_stalls_across_a_grant(2);
     pause_against_taker_1: ALL => pause_against_taker(1);

@@ -50,6 +50,7 @@ models! {
     cancel_against_grant_2 => cancel_against_grant(2);
     head_leaves_2 => head_leaves(2);
     only_slot_comes_free_0 => the_only_slot_comes_free();
+    counted_has_its_turn_0 => who_is_counted_has_its_turn();
     head_leaves_as_it_is_granted_2 => head_leaves_as_it_is_granted(2);
     taker_stalls_3 => taker_stalls_across_a_grant(3);
     two_takers_and_a_waiter_2 => two_takers_and_a_waiter(2);

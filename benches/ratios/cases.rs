@@ -259,7 +259,7 @@ fn through_the_queue(limiter: &Limiter) {
     }
 }
 
-fn floors<'a>() -> Vec<Case<'a>> {
+pub fn floors<'a>() -> Vec<Case<'a>> {
     let (free, spent) = (Floor::admitting(), Floor::refusing());
     let mut cases = vec![
         Case::new(

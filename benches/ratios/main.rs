@@ -1,11 +1,12 @@
 //! What an admission costs, as a multiple of what it cannot cost less than, in one run and one table.
 //!
 //! `cargo bench --bench ratios`; `README.md` has results and says how to read them. Arguments select parts:
-//! `one`, `two` (threads), `waits`.
+//! `one`, `kinds`, `two` (threads), `waits`.
 
 mod abi;
 mod cases;
 mod floor;
+mod kinds;
 mod measure;
 mod waits;
 
@@ -36,6 +37,18 @@ fn main() {
         let one = || {
             pin_to(1);
             let mut table = Table::new("1 thread", cases::all(library.as_ref()));
+            table.run_one(ROUNDS, MILLISECONDS);
+            table.print("ns");
+        };
+        std::thread::scope(|scope| scope.spawn(one).join().unwrap());
+    }
+    if wanted("kinds") {
+        let one = || {
+            pin_to(1);
+            let mut cases = cases::floors();
+            cases.truncate(2);
+            cases.extend(kinds::all());
+            let mut table = Table::new("each kind in a limiter, 1 thread", cases);
             table.run_one(ROUNDS, MILLISECONDS);
             table.print("ns");
         };

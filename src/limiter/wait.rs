@@ -248,7 +248,7 @@ impl Core {
             }
             Phase::Lost => {
                 // Joins again, at the end, with the slot as it is.
-                waiter.shift(ticket.number, phase, Phase::Claimed);
+                ring.reclaim(ticket.number, ticket.slot());
                 ticket.number = self.join(ticket.slot());
                 return None;
             }

@@ -162,8 +162,10 @@ pub(crate) enum Place {
 pub(crate) struct Ring {
     places: Box<[AtomicU64]>,
     slots: Box<[Slot]>,
-    /// Slots in use, never above their number; reserves one before it is searched for.
-    used: CachePadded<AtomicU64>,
+    /// How often a slot was claimed, counted before one is searched for; above `freed` by no more than there are.
+    claimed: CachePadded<AtomicU64>,
+    /// How often a slot was given back.
+    freed: CachePadded<AtomicU64>,
     /// Where the search for a free slot starts; a hint.
     next_free: AtomicU64,
     head: CachePadded<AtomicU64>,
@@ -179,7 +181,8 @@ impl Ring {
         Self {
             places: zeroed(max_waiters.next_power_of_two().max(LEAST_PLACES)),
             slots: (0..max_waiters).map(|_| Slot::new()).collect(),
-            used: CachePadded::new(AtomicU64::new(0)),
+            claimed: CachePadded::new(AtomicU64::new(0)),
+            freed: CachePadded::new(AtomicU64::new(0)),
             next_free: AtomicU64::new(0),
             head: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(AtomicU64::new(0)),
@@ -190,9 +193,10 @@ impl Ring {
         &self.slots
     }
 
-    /// How many wait, or have an outcome that they have not picked up.
-    pub(crate) fn used(&self) -> u64 {
-        self.used.load(Relaxed)
+    /// How many wait, or have an outcome that they have not picked up: whoever is counted has its turn.
+    pub(crate) fn waiting(&self) -> u64 {
+        let joined = self.tail.load(Acquire);
+        joined.saturating_sub(self.freed.load(Acquire))
     }
 
     /// The first ticket that has not been passed; may lag behind the gate word by one step that anybody can make.
@@ -236,15 +240,18 @@ impl Ring {
 
     /// A slot for the caller alone, or nothing if all are in use.
     pub(crate) fn claim(&self) -> Option<usize> {
-        let mut used = self.used.load(Acquire);
+        let mut claimed = self.claimed.load(Acquire);
         loop {
             // Not "add, and take back if it was too much": that would refuse a third one for nothing.
-            if used >= self.slots.len() as u64 {
+            if claimed.saturating_sub(self.freed.load(Acquire)) >= self.slots.len() as u64 {
                 return None;
             }
-            match self.used.compare_exchange(used, used + 1, AcqRel, Acquire) {
+            match self
+                .claimed
+                .compare_exchange(claimed, claimed + 1, AcqRel, Acquire)
+            {
                 Ok(_) => break,
-                Err(seen) => used = seen,
+                Err(seen) => claimed = seen,
             }
         }
         let mut index = self.next_free.load(Relaxed) as usize;
@@ -269,11 +276,19 @@ impl Ring {
         }
     }
 
+    /// The slot of a ticket that was passed without an outcome is its owner's as before, to join again with.
+    pub(crate) fn reclaim(&self, ticket: u64, slot: usize) {
+        self.slots[slot].shift(ticket, Phase::Lost, Phase::Claimed);
+        // As if it had been given back and claimed: its ticket waits no more.
+        self.claimed.fetch_add(1, AcqRel);
+        self.freed.fetch_add(1, AcqRel);
+    }
+
     /// Frees `slot`, which `ticket` leaves in `phase`; says whether this call did it.
     pub(crate) fn free(&self, ticket: u64, slot: usize, phase: Phase) -> bool {
         let freed = self.slots[slot].shift(ticket, phase, Phase::Free);
         if freed {
-            self.used.fetch_sub(1, AcqRel);
+            self.freed.fetch_add(1, AcqRel);
         }
         freed
     }

@@ -41,6 +41,34 @@ pub fn nobody_passes(buckets: usize) {
     world.is_settled(buckets, 2);
 }
 
+/// Whoever is counted as waiting has its turn: one who joins after having seen the count comes later.
+pub fn who_is_counted_has_its_turn() {
+    let world = world(0, 1, 1, 2);
+    let held = world.acquire(1).unwrap();
+    let first = Arc::new(AtomicI64::new(0));
+    let waiter = spawn(&world, {
+        let first = first.clone();
+        move |world| {
+            let held = world.acquire(1).unwrap();
+            first.store(1, SeqCst);
+            held.release();
+        }
+    });
+    let counted = world.limiter.stats().waiting == 1;
+    let mut ticket = world.enqueue(1);
+    held.release();
+    match world.poll(&mut ticket, 1) {
+        Some(held) => {
+            let in_turn = first.load(SeqCst) == 1;
+            assert!(in_turn || !counted, "served before one who was counted");
+            held.release();
+        }
+        None => world.limiter.cancel(ticket),
+    }
+    waiter.join().unwrap();
+    world.is_settled(0, 1);
+}
+
 /// A taker may stall at any point while a whole grant goes by on the same tokens.
 pub fn taker_stalls_across_a_grant(buckets: usize) {
     let world = world(buckets, 1, 0, 1);

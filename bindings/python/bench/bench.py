@@ -27,10 +27,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable
 
+import kinds
 from llmrl import Limit
 
 MANY = 10**9
-SYNC, ASYNC = "sync", "asyncio"
+SYNC, KINDS, ASYNC = "sync", "every kind of limit", "asyncio"
 
 
 def floor() -> ModuleType:
@@ -152,16 +153,22 @@ def peers() -> list[Case]:
     return cases
 
 
-def backends() -> list[Case]:
-    from llmrl import _ctypes
-
-    cases = []
+def native() -> tuple[ModuleType, str]:
+    """The extension, or the fallback where there is none."""
     try:
         from llmrl import _native
     except ImportError:
-        pass
-    else:
-        cases += ours(_native, "llmrl")
+        from llmrl import _ctypes
+
+        return _ctypes, "llmrl ctypes"
+    return _native, "llmrl"
+
+
+def backends() -> list[Case]:
+    from llmrl import _ctypes
+
+    api, label = native()
+    cases = ours(api, label) if api is not _ctypes else []
     return cases + [case for case in ours(_ctypes, "llmrl ctypes") if "(input" not in case.name]
 
 
@@ -187,10 +194,13 @@ def main() -> None:
     cases = [
         Case(SYNC, "empty loop", "pass"),
         Case(SYNC, "C method that does nothing (METH_FASTCALL)", "o.nop()", o=nothing),
+        Case(KINDS, "empty loop", "pass"),
+        Case(KINDS, "C method that does nothing (METH_FASTCALL)", "o.nop()", o=nothing),
         Case(ASYNC, "empty loop", "pass"),
         Case(ASYNC, "await of a C object that is ready", "await o.ready()", o=nothing),
         *backends(),
         *peers(),
+        *(Case(KINDS, name, statement, **names) for name, statement, names in [*kinds.ours(*native()), *kinds.peers()]),
     ]
     loop = asyncio.new_event_loop()
     for case in cases:
@@ -202,7 +212,7 @@ def main() -> None:
 
     print(f"CPython {platform.python_version()}, {processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
     print(f"{options.rounds} interleaved rounds of {options.milliseconds:g} ms; ns per operation, less the empty loop")
-    for group in (SYNC, ASYNC):
+    for group in (SYNC, KINDS, ASYNC):
         members = [case for case in cases if case.group == group]
         empty = statistics.median(members[0].times)
         least = statistics.median(members[1].times) - empty

@@ -20,6 +20,9 @@ class Options(ctypes.Structure):
         ("clock", c_void_p),
         ("wake", c_void_p),
         ("wake_ctx", c_ssize_t),
+        ("saved", c_char_p),
+        ("saved_size", c_size_t),
+        ("saved_now_ns", c_uint64),
     ]
 
 
@@ -67,6 +70,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_limiter_pause": (c_int32, c_void_p, c_uint32, c_uint64),
     "llmrl_limiter_align": (c_int32, c_void_p, c_uint32, c_uint64),
     "llmrl_limiter_charge": (c_int32, c_void_p, _cost),
+    "llmrl_limiter_save": (c_int32, c_void_p, c_uint64, c_char_p, c_size_t, POINTER(c_size_t)),
     "llmrl_limiter_stats": (c_int32, c_void_p, POINTER(Stats), c_size_t),
     "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),
     "llmrl_clock_new": (c_int32, c_uint64, _outp),

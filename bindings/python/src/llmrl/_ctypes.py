@@ -9,13 +9,13 @@ import ctypes
 import sys
 import warnings
 from collections import deque
-from ctypes import byref, c_uint64, c_void_p
+from ctypes import byref, c_size_t, c_uint64, c_void_p
 from typing import Any, Generator, Optional, SupportsIndex
 
 from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
-from ._errors import ERR_BUSY, ERR_INDEX, ERR_STALE, OK, PENDING, from_status
+from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._hub import Hub, adopt, refuse_in_loop
 from ._types import IN_FLIGHT, LimitState, Stats, make_limit_state, make_stats
 
@@ -79,14 +79,14 @@ class Limiter:
 
     def __init__(self, *limits: Any, **options: Any) -> None:
         self._handle = c_void_p()
-        packed, count, max_waiters, max_permits, clock = _limit.options(*limits, **options)
+        packed, count, max_waiters, max_permits, clock, saved = _limit.options(*limits, **options)
         self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == IN_FLIGHT for i in range(count))
         self._hub = Hub(clock is None)
         self._woken: deque[int] = deque()
         self._owner = _Owner(self._handle, self._woken)
         wake = ctypes.cast(self._owner.callback, c_void_p)
         handle = clock_handle(clock)
-        filled = _abi.Options(0, max_waiters, max_permits, 0, handle, wake, sys.maxsize)
+        filled = _abi.Options(0, max_waiters, max_permits, 0, handle, wake, sys.maxsize, saved, len(saved or b""))
         message = ctypes.create_string_buffer(256)
         status = lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
         created(status, "Limiter", message)
@@ -194,6 +194,17 @@ class Limiter:
         self._flush()
         check(status, "pause", self)
 
+    def save(self) -> bytes:
+        """What has been used of each limit, as bytes for ``Limiter(..., saved=...)``; see the extension for the details."""
+        size = c_size_t()
+        status = ERR_SIZE
+        # What is to be saved may grow between the calls.
+        while status == ERR_SIZE:
+            buffer = ctypes.create_string_buffer(size.value)
+            status = lib.llmrl_limiter_save(self._handle, 0, buffer, size.value, byref(size))
+        check(status, "save", self)
+        return buffer.raw[: size.value]
+
     def align(self, index: SupportsIndex, resets_in: Number) -> None:
         """The fixed window ``index`` ends ``resets_in`` seconds from now, > 0 and at most its period; its use stays until then."""
         where = whole("index", index)
@@ -245,7 +256,7 @@ class Permit:
         raise TypeError("Permit objects are made by a Limiter")
 
     def __del__(self) -> None:
-        if lib is not None and getattr(self, "_id", 0) and self._limiter._handle:
+        if lib is not None and getattr(self, "_id", None) and self._limiter._handle:
             lib.llmrl_release(self._limiter._handle, self._id)
             self._limiter._flush()
             if self._limiter._in_flight:

@@ -28,6 +28,7 @@ ERR_BUSY = -12
 ERR_MEMORY = -13
 ERR_PANIC = -14
 ERR_HANDLE = -15
+ERR_SAVED = -16
 
 
 class Error(Exception):

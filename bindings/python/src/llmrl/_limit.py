@@ -316,8 +316,9 @@ def options(
     max_waiters: SupportsIndex = 65536,
     max_permits: SupportsIndex = 65536,
     clock: object = None,
-) -> tuple[bytes, int, int, int, object]:
-    """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock."""
+    saved: bytes | None = None,
+) -> tuple[bytes, int, int, int, object, bytes | None]:
+    """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock, saved."""
     for position, limit in enumerate(limits):
         if not isinstance(limit, Limit):
             raise TypeError(f"limit {position} must be a Limit such as Limit.requests(500), got {type(limit).__name__} {limit!r}")
@@ -325,7 +326,9 @@ def options(
         raise ValueError(f"a Limiter takes 1 to 8 limits, got {len(limits)}")
     waiters = _args.whole("max_waiters", max_waiters, 1, _args.MAX_TABLE)
     permits = _args.whole("max_permits", max_permits, 1, _args.MAX_TABLE)
-    return b"".join(limit._fields.pack() for limit in limits), len(limits), waiters, permits, clock
+    if not isinstance(saved, (bytes, type(None))):
+        raise TypeError(f"saved must be bytes from Limiter.save(), or None, got {type(saved).__name__}")
+    return b"".join(limit._fields.pack() for limit in limits), len(limits), waiters, permits, clock, saved
 
 
 def bucket(

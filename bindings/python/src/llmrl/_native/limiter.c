@@ -4,16 +4,18 @@
 static llmrl_clock *no_clock;
 
 static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    /* Python checks the arguments once for both backends: (packed limits, count, max_waiters, max_permits, clock). */
+    /* Python checks the arguments once for both backends: (packed limits, count, max_waiters, max_permits, clock,
+     * saved). */
     PyObject *checked = PyObject_Call(native.options, args, kwargs);
     if (!checked) return NULL;
     Limiter *self = NULL;
-    const char *packed;
-    Py_ssize_t size, count;
+    const char *packed, *saved;
+    Py_ssize_t size, count, saved_size;
     unsigned int max_waiters, max_permits;
     PyObject *clock;
     llmrl_clock *clock_pointer = no_clock;
-    if (!PyArg_ParseTuple(checked, "y#nIIO", &packed, &size, &count, &max_waiters, &max_permits, &clock)) goto done;
+    if (!PyArg_ParseTuple(checked, "y#nIIOz#", &packed, &size, &count, &max_waiters, &max_permits, &clock, &saved, &saved_size))
+        goto done;
     if (clock_handle(clock, &clock_pointer)) goto done;
 
     llmrl_limit limits[8];
@@ -31,7 +33,8 @@ static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (!self->hub) goto fail;
 
     llmrl_options options = {.max_waiters = max_waiters, .max_permits = max_permits, .clock = clock_pointer,
-                             .wake = wake_callback, .wake_ctx = self};
+                             .wake = wake_callback, .wake_ctx = self,
+                             .saved = saved, .saved_size = (size_t)saved_size};
     char message[256] = "";
     llmrl_status status = llmrl_limiter_new(limits, (size_t)count, &options, sizeof options, &self->handle, message, sizeof message);
     if (status < 0) {
@@ -185,6 +188,31 @@ static PyObject *limiter_align(Limiter *self, PyObject *args, PyObject *kwargs) 
     return plain(self, llmrl_limiter_align(self->handle, where, time), "align");
 }
 
+static PyObject *limiter_save(Limiter *self, PyObject *none) {
+    (void)none;
+    size_t size = 0;
+    PyObject *bytes = NULL;
+    /* What is to be saved may grow between the two calls. */
+    for (;;) {
+        char *buffer = bytes ? PyBytes_AsString(bytes) : NULL;
+        size_t room = size;
+        llmrl_status status = llmrl_limiter_save(self->handle, 0, buffer, room, &size);
+        if (status == LLMRL_ERR_SIZE) {
+            Py_XDECREF(bytes);
+            bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+            if (!bytes) return NULL;
+            continue;
+        }
+        if (status < 0) {
+            Py_XDECREF(bytes);
+            return raise_status(status, "save", NULL, NULL);
+        }
+        PyObject *exact = PyBytes_FromStringAndSize(buffer, (Py_ssize_t)size);
+        Py_DECREF(bytes);
+        return exact;
+    }
+}
+
 /* Ends the queue without giving a reason; _hub.py has set it before. */
 static PyObject *limiter_end(Limiter *self, PyObject *none) {
     (void)none;
@@ -250,6 +278,11 @@ static PyMethodDef limiter_methods[] = {
      "Change limit `index` (0 is the first) to `amount` per `per` seconds; for an in-flight limit `amount` is the slots."},
     {"pause", METHOD(limiter_pause), METH_VARARGS | METH_KEYWORDS,
      "pause(index, seconds)\n--\n\nLet limit `index` admit nothing for `seconds` from now; 0 resumes. Any limit but one in flight."},
+    {"save", METHOD(limiter_save), METH_NOARGS,
+     "save()\n--\n\n"
+     "What has been used of each limit, as bytes to be kept over a restart: `Limiter(..., saved=bytes)` goes on from there.\n\n"
+     "What is reserved counts as used; permits and waiters are not saved. The time between is known by the wall clock. To be\n"
+     "called when nothing goes on."},
     {"align", METHOD(limiter_align), METH_VARARGS | METH_KEYWORDS,
      "align(index, resets_in)\n--\n\n"
      "The fixed window `index` ends `resets_in` seconds from now, > 0 and at most its period; its use stays until then."},
