@@ -73,6 +73,7 @@ impl Window {
         };
         if let Some(ns) = spec.resets_in_ns.filter(|&ns| ns > 0) {
             window.stretches[0].begun = window.done_before(ns);
+            window.ahead = hair();
         }
         if spec.start_empty {
             window.take(spec.amount, now);
@@ -290,7 +291,7 @@ impl Window {
             return Some(false);
         }
         let begun = self.steps(now).floor() + self.done_before(ns);
-        self.ahead = BigRational::zero();
+        self.ahead = hair();
         self.go_on(now, begun, self.period_ns);
         Some(true)
     }
@@ -303,7 +304,7 @@ impl Window {
     fn slack(&self, now: u64) -> BigRational {
         let stretch = self.stretch();
         let run = whole(now - stretch.since) * &stretch.per_ns;
-        &self.ahead + run / (BigInt::one() << 63u32)
+        &self.ahead + run * hair()
     }
 
     /// Whether something is so near at `now` that a rate of 64 bits may show it already; see `Bucket::is_hair_breadth`.
@@ -320,6 +321,11 @@ impl Window {
         near(self.steps(now), slack.clone())
             || near(self.gone(all, now), slack * whole(all.max(0) as u64))
     }
+}
+
+/// The rounding of a rate of 64 bits, over one step.
+fn hair() -> BigRational {
+    BigRational::new(BigInt::one(), BigInt::one() << 63u32)
 }
 
 fn per_ns(shape: WindowShape, period_ns: u64) -> BigRational {

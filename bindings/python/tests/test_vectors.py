@@ -10,7 +10,7 @@ from typing import Any, Optional
 import pytest
 
 import llmrl
-from llmrl import Limit
+from llmrl import Limit, Weights
 
 FOLDER = Path(__file__).resolve().parents[3] / "tests" / "vectors"
 
@@ -44,16 +44,28 @@ def seconds(ns: int) -> Fraction:
     return Fraction(ns, 10**9)
 
 
+# The fields of a limit that Python calls by other names, or in other units.
+OPTIONS = {
+    "burst": lambda spec, value: ("burst", value),
+    "oversize_when_full": lambda spec, value: ("oversize", "when_full" if value else "reject"),
+    "start_empty": lambda spec, value: ("start_empty", value),
+    "resolution": lambda spec, value: ("parts" if spec["kind"] == "sliding_window" else "stamps", value),
+    "resets_in_ns": lambda spec, value: ("resets_in", seconds(value)),
+}
+
+
 def limit(spec: dict[str, Any]) -> Limit:
     if spec["kind"] == "in_flight":
         return Limit.in_flight(spec["amount"])
-    return getattr(Limit, spec["meter"])(
-        spec["amount"],
-        per=seconds(spec["period_ns"]),
-        burst=spec["burst"],
-        oversize="when_full" if spec.get("oversize_when_full") else "reject",
-        start_empty=spec.get("start_empty", False),
-    )
+    options = dict(OPTIONS[name](spec, value) for name, value in spec.items() if name in OPTIONS)
+    if spec["kind"] == "pacing":
+        options.pop("start_empty", None)  # it has nothing to start without
+    meter = spec["meter"]
+    if meter == "weighted_tokens":
+        meter = Weights(**{name: Fraction(value, 1000) for name, value in spec["weights"].items()})
+    elif spec["kind"] == "token_bucket":
+        return getattr(Limit, meter)(spec["amount"], per=seconds(spec["period_ns"]), **options)
+    return getattr(Limit, spec["kind"])(spec["amount"], per=seconds(spec["period_ns"]), meter=meter, **options)
 
 
 class Driver:
@@ -155,7 +167,11 @@ class LimiterDriver(Driver):
         return "OK", None
 
     def retune(self, step: dict[str, Any]) -> tuple[str, Any]:
-        self.limiter.retune(step["limit"], step["amount"], per=seconds(step["period_ns"]), burst=step["burst"])
+        self.limiter.retune(step["limit"], step["amount"], per=seconds(step["period_ns"]), burst=step.get("burst"))
+        return "OK", None
+
+    def align(self, step: dict[str, Any]) -> tuple[str, Any]:
+        self.limiter.align(step["limit"], seconds(step["resets_in_ns"]))
         return "OK", None
 
 

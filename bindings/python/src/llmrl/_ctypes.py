@@ -256,7 +256,7 @@ class Permit:
         raise TypeError("Permit objects are made by a Limiter")
 
     def __del__(self) -> None:
-        if lib is not None and getattr(self, "_id", 0) and self._limiter._handle:
+        if lib is not None and getattr(self, "_id", None) and self._limiter._handle:
             lib.llmrl_release(self._limiter._handle, self._id)
             self._limiter._flush()
             if self._limiter._in_flight:

@@ -13,12 +13,12 @@ pytest.importorskip("aiohttp", reason="needs the cli extra: pip install 'llmrl[c
 
 from llmrl import Limit, Limiter, ManualClock
 from llmrl.cli import batch_engine
-from llmrl.cli.batch import _assume_spent
 from llmrl.cli.batch_charge import Account, Meters
 from llmrl.cli.batch_counts import Counts
 from llmrl.cli.batch_engine import Engine, Plan
 from llmrl.cli.batch_estimate import Estimator
 from llmrl.cli.batch_input import parse_line
+from llmrl.cli.batch_limits import assume_spent
 from llmrl.cli.batch_output import Results
 from llmrl.cli.batch_send import Lost, Reply, Unsent, encode_body, join_url
 
@@ -121,7 +121,7 @@ def test_the_limit_that_binds_is_the_one_that_frees_last() -> None:
 @pytest.mark.parametrize("idle,expected", [(0.0, [0, 0]), (30.0, [30, 500]), (60.0, [60, 1000]), (1e9, [60, 1000])])
 def test_a_run_soon_after_another_counts_on_what_was_produced_since(idle: float, expected: List[int]) -> None:
     limiter = Limiter(Limit.requests(60), Limit.tokens(1000), Limit.in_flight(1), clock=ManualClock())
-    _assume_spent(limiter, Meters(0, 1, 2), idle)
+    assume_spent(limiter, Meters(0, 1, 2), idle)
     assert left(limiter)[:2] == expected
 
 

@@ -86,6 +86,21 @@ def test_requests_per_minute_can_bind_too(tmp_path: Path) -> None:
     assert "requests/min" in done.out.split("waited for")[1].splitlines()[0]
 
 
+@pytest.mark.parametrize("enforce, kind", [("fixed", "fixed_window"), ("sliding", "sliding_window")])
+def test_windows_instead_of_buckets(tmp_path: Path, enforce: str, kind: str) -> None:
+    """40 in 2 seconds. How few are refused is for test_yield.py, which has no network to wait for."""
+    source = batch(tmp_path / "in.jsonl", 100)
+    options = ["--rpm", "1200", "--burst-seconds", "2", "--enforce", enforce, "--latency-scale", "0.01"]
+    with emulator(*options) as url:
+        done = asyncio.run(run(source, tmp_path / "out.jsonl", url, "--limit", f"{kind}:requests:40/2", "--rpd", "100000"))
+        seen = stats(url)
+    assert done.status == 0, done.err
+    assert len(results(tmp_path / "out.jsonl")) == seen["admitted"] == 100
+    assert seen["limits"]["enforce"] == enforce and seen["limits"]["request_burst"] == 40
+    assert "requests in 2 s" in done.out.split("waited for")[1].splitlines()[0]
+    assert "requests/day used" in done.out
+
+
 def test_injected_errors_are_retried_until_all_are_answered(tmp_path: Path) -> None:
     source = batch(tmp_path / "in.jsonl", 60)
     with emulator("--error-rate", "0.1", "--latency-scale", "0") as url:

@@ -37,7 +37,8 @@ To try it without an account, start   llmrl emulate --port 8080 --rpm 500 --tpm 
 Stopping and going on. Ctrl-C takes no new work and lets the requests in flight finish; a second Ctrl-C drops them.
 Run the same command again to go on: whatever has a final answer in OUT.jsonl is not sent again. That holds after a
 crash or kill -9 too: a result counts once its line is in the file, a torn last line is repaired, and only
-requests that were in flight are sent twice. Requests that never got a final answer (no connection, 429 or 5xx to
+requests that were in flight are sent twice. What an earlier run used of a day (or of another period longer than a
+minute) is not known; the provider's refusals tell. Requests that never got a final answer (no connection, 429 or 5xx to
 the end, key refused, no quota) are tried again by the next run, which replaces their lines.
 
 What is retried: 429 (after the server's own time), 408, 409, 5xx, lost connections; each try waits for its own
@@ -69,6 +70,26 @@ def add_command(commands: Any) -> None:
     limits = parser.add_argument_group("limits (as on your provider's limits page; leave out what does not apply)")
     limits.add_argument("--rpm", type=_rate, metavar="N", help="requests per minute")
     limits.add_argument("--tpm", type=_rate, metavar="N", help="tokens per minute, input and output together")
+    limits.add_argument("--rpd", type=_count, metavar="N", help="requests per day")
+    limits.add_argument("--tpd", type=_count, metavar="N", help="tokens per day")
+    limits.add_argument(
+        "--day-resets",
+        type=_zone,
+        metavar="ZONE",
+        help="the days of --rpd and --tpd end at midnight there, such as America/Los_Angeles for Gemini, instead of being "
+        "produced evenly, as at OpenAI",
+    )
+    limits.add_argument(
+        "--limit",
+        type=_limit,
+        action="append",
+        default=[],
+        metavar="KIND:METER:N/SECONDS",
+        help="any other limit; may be given again (8 limits in all): sliding_window:requests:20/60, pacing:requests:10/1, "
+        "fixed_window:input_tokens:500000/60. KIND: token_bucket, pacing, fixed_window (of the wall clock: a minute from "
+        ":00 to :00), sliding_window_counter, sliding_window or sliding_window_log; METER: requests, tokens, input_tokens "
+        "or output_tokens",
+    )
     limits.add_argument(
         "--max-concurrent", type=_slots, default=64, metavar="N", help="requests in flight (default: 64)"
     )
@@ -189,6 +210,18 @@ def _ratio(text: str) -> float:
     return float(_number(text, float, 0.25, 20, "a number from 0.25 to 20"))
 
 
+def _limit(text: str) -> Any:
+    from .batch_limits import parse_limit
+
+    return parse_limit(text)
+
+
+def _zone(text: str) -> str:
+    from .batch_limits import parse_zone
+
+    return parse_zone(text)
+
+
 class UsageError(Exception):
     """Something about the command line or the files; one line of text."""
 
@@ -288,11 +321,12 @@ async def _with_results(
     from .batch_engine import Engine, Plan
     from .batch_estimate import Estimator
     from .batch_input import read_batch
+    from .batch_limits import assume_spent
     from .batch_view import View, print_table, summary
 
     found = results.found
     if found.answered:
-        _assume_spent(limiter, meters, idle)
+        assume_spent(limiter, meters, idle)
     counts = Counts(limiter, meters, total)
     view = View(counts, View.pick_mode(args.quiet, args.plain), sender.hide)
     account = Account(limiter, meters, args.charge, view.note)
@@ -329,44 +363,12 @@ async def _with_results(
 
 
 def _limiter(args: argparse.Namespace) -> "tuple[Any, Any]":
-    from llmrl import Limit, Limiter
-
-    from .batch_charge import Meters
-
-    limits: List[Any] = []
-    meters = Meters()
-
-    def burst(rate: int) -> int:
-        return max(1, int(rate * args.burst_seconds / 60))
+    from .batch_limits import build
 
     try:
-        if args.rpm is not None:
-            meters.requests = len(limits)
-            limits.append(Limit.requests(args.rpm, burst=burst(args.rpm)))
-        if args.tpm is not None:
-            meters.tokens = len(limits)
-            limits.append(Limit.tokens(args.tpm, burst=burst(args.tpm)))
-        meters.in_flight = len(limits)
-        limits.append(Limit.in_flight(args.max_concurrent))
-        return Limiter(*limits), meters
-    except ValueError as error:  # a burst beyond what a limit can hold
+        return build(args)
+    except ValueError as error:  # a burst beyond what a limit can hold, too many limits
         raise UsageError(f"these limits are not possible: {error}") from None
-
-
-def _assume_spent(limiter: Any, meters: Any, idle: float) -> None:
-    """The run before this one ended ``idle`` seconds ago and has probably used up everything until then; what the
-    provider has produced since is all that may be counted on."""
-    from .batch_charge import charge
-
-    states = limiter.limits()
-    requests, tokens = (
-        0
-        if index is None
-        else max(0, states[index].burst - int(min(idle, 1e6) * states[index].amount / states[index].per))
-        for index in (meters.requests, meters.tokens)
-    )
-    if requests or tokens:
-        charge(limiter, requests, tokens)
 
 
 def _opening(args: argparse.Namespace, found: Any) -> List[str]:

@@ -15,8 +15,8 @@ are no such headers, a few refusals say the same.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Callable, Deque, Mapping, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
 
 from .batch_answer import Verdict
 
@@ -29,11 +29,14 @@ REFUSALS = 4
 
 @dataclass
 class Meters:
-    """Positions of the limits in the limiter; None where there is no such limit."""
+    """Positions of limits in the limiter: the first on requests and the first on tokens, which a provider's words are
+    about unless they fit another; None where there is no such limit."""
 
     requests: Optional[int] = None
     tokens: Optional[int] = None
     in_flight: Optional[int] = None
+    names: Dict[int, str] = field(default_factory=lambda: {0: "requests/min", 1: "tokens/min", 2: "concurrency"})
+    """What each limit is called."""
 
 
 @dataclass
@@ -118,7 +121,7 @@ class Account:
         if verdict.axis == "concurrent":
             self.unsent(permit, cost)
             return
-        index = self.meters.tokens if verdict.axis == "tokens" else self.meters.requests
+        index = self._tripped(verdict)
         if verdict.axis == "requests":
             self._settle(permit, cost, (0, 0))
         elif (
@@ -138,9 +141,20 @@ class Account:
         if index is None:
             index = self.meters.tokens if self.meters.requests is None else self.meters.requests
         if index is not None and verdict.wait:
+            state = self.limiter.limits()[index]
+            if state.kind == "fixed_window" and state.amount == verdict.limit:
+                self.limiter.align(index, min(verdict.wait, state.per))
             # A later, shorter answer must not cut a longer pause short.
-            self.limiter.pause(index, max(verdict.wait, self.limiter.limits()[index].paused))
+            self.limiter.pause(index, max(verdict.wait, state.paused))
             verdict.paused = True
+
+    def _tripped(self, verdict: Verdict) -> Optional[int]:
+        """The limit that a refusal is about: the one on its axis of the size that it states, else the first."""
+        axis = "tokens" if verdict.axis == "tokens" else "requests"
+        for index, state in enumerate(self.limiter.limits()):
+            if state.meter == axis and state.amount == verdict.limit:
+                return index
+        return self.meters.tokens if axis == "tokens" else self.meters.requests
 
     def first_on_the_wire(self, delay: float) -> None:
         """The first request took ``delay`` seconds to be sent, because a connection had to be made.
@@ -151,7 +165,9 @@ class Account:
         """
         states = self.limiter.limits()
         requests, tokens = (
-            0 if index is None else int(delay * states[index].amount / states[index].per)
+            0
+            if index is None or states[index].kind != "token_bucket"
+            else int(delay * states[index].amount / states[index].per)
             for index in (self.meters.requests, self.meters.tokens)
         )
         if requests or tokens:

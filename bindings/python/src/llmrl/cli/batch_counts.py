@@ -9,7 +9,6 @@ from typing import Any, Deque, Dict, Iterator, List, Optional, Tuple
 
 from .batch_charge import Meters
 
-NAMES = {"requests": "requests/min", "tokens": "tokens/min", "in_flight": "concurrency"}
 RATE_WINDOW = 10.0
 """Seconds over which the shown rates are averaged."""
 
@@ -85,21 +84,15 @@ class Counts:
         if not self._queue:
             return None
         cost = self._queue[0][0]
-        states = self.limiter.limits()
-        worst, longest = None, 0.0
-        for name, index, need in (
-            ("requests", self.meters.requests, 1),
-            ("tokens", self.meters.tokens, sum(cost)),
-        ):
-            if index is None:
+        worst, longest = self.meters.in_flight, 0.0
+        for index, state in enumerate(self.limiter.limits()):
+            if index == self.meters.in_flight:
                 continue
-            state = states[index]
-            wait = max(state.paused, (need - state.available) * state.per / state.amount)
+            # As a bucket would have it; near enough to compare windows as well.
+            wait = max(state.paused, (state._weight((1, *cost)) - state.available) * state.per / state.amount)
             if wait > longest:
-                worst, longest = name, wait
-        if worst is None and self.meters.in_flight is not None:
-            worst = "in_flight"
-        return NAMES[worst] if worst else None
+                worst, longest = index, wait
+        return None if worst is None else self.meters.names[worst]
 
     def rates(self) -> Tuple[float, float]:
         """``(requests per second, tokens per second)`` of the last ten seconds."""
@@ -125,13 +118,9 @@ class Counts:
         if self._first_admission is None:
             return {}
         window = self._last_admission - self._first_admission
-        states = self.limiter.limits()
         shares = {}
-        for name, index, units in (
-            ("requests", self.meters.requests, requests),
-            ("tokens", self.meters.tokens, tokens),
-        ):
-            if index is not None:
-                state = states[index]
-                shares[NAMES[name]] = units / (state.burst + state.amount * window / state.per)
+        for index, state in enumerate(self.limiter.limits()):
+            units = {"requests": requests, "tokens": tokens}.get(state.meter)
+            if units is not None:
+                shares[self.meters.names[index]] = units / (state.burst + state.amount * window / state.per)
         return shares

@@ -11,8 +11,8 @@ import sys
 from typing import Any, Optional
 
 DESCRIPTION = """\
-A local OpenAI-compatible server that really enforces rate limits: continuous token buckets for requests and
-tokens per minute, and a cap on concurrent requests. It refuses with OpenAI's 429 bodies and headers, answers with
+A local OpenAI-compatible server that really enforces rate limits: continuous token buckets (or windows) for
+requests and tokens per minute, and a cap on concurrent requests. It refuses with OpenAI's 429 bodies and headers, answers with
 invented text after realistic latencies, and counts everything. Answers, usage and latencies depend only on --seed
 and on each request, so two runs can be compared.
 
@@ -30,7 +30,7 @@ Routes: POST /v1/chat/completions, /v1/completions, /v1/embeddings (the first tw
 
 GET /stats (JSON): admitted, finished, refused by cause, tokens reserved, returned, charged and used, peak_concurrent,
 window_seconds (first arrival to last admission), run_seconds (first arrival to last answer) and share: what was
-admitted, over what each limit offered in the window, that is the burst plus the production. Ctrl-C lets running
+admitted, over the most that each limit offered in the window: of a bucket the burst plus the production. Ctrl-C lets running
 answers finish and prints the totals.
 """
 
@@ -58,7 +58,15 @@ def add_command(commands: Any) -> None:
         type=_positive,
         default=60.0,
         metavar="S",
-        help="how much of a rate can be saved up, in seconds (default: 60, OpenAI's buckets hold a whole minute)",
+        help="how much of a rate can be saved up, in seconds (default: 60, OpenAI's buckets hold a whole minute); of "
+        "windows, how long they are",
+    )
+    parser.add_argument(
+        "--enforce",
+        choices=("bucket", "fixed", "sliding"),
+        default="bucket",
+        help="how rates are enforced. bucket: continuously (default). fixed: in windows of --burst-seconds by the wall "
+        "clock, with 60 from :00 to :00. sliding: never more than their share in any --burst-seconds",
     )
     parser.add_argument(
         "--charge",
@@ -131,8 +139,16 @@ async def _serve(args: argparse.Namespace) -> int:
     from .emulate_bucket import Gate
     from .emulate_http import Emulator
 
+    now_ns = time.monotonic_ns()
     gate = Gate(
-        time.monotonic_ns(), args.rpm, args.tpm, args.max_concurrent, args.burst_seconds, args.charge == "settle"
+        now_ns,
+        args.rpm,
+        args.tpm,
+        args.max_concurrent,
+        args.burst_seconds,
+        args.charge == "settle",
+        args.enforce,
+        origin_ns=now_ns - time.time_ns(),
     )
     emulator = Emulator(gate, args.charge, args.seed, args.latency_scale, args.error_rate)
     runner = web.AppRunner(emulator.application(), access_log=None, shutdown_timeout=10.0)
@@ -165,9 +181,10 @@ def _limits_line(args: argparse.Namespace) -> str:
     def show(value: Optional[int], unit: str) -> str:
         return f"{value:,} {unit}" if value is not None else f"no limit on {unit}"
 
+    kinds = {"bucket": "burst", "fixed": "fixed windows of", "sliding": "sliding windows of"}
     return (
         f"enforcing {show(args.rpm, 'requests/min')}, {show(args.tpm, 'tokens/min')}, "
-        f"{show(args.max_concurrent, 'at the same time')}; burst {args.burst_seconds:g} s, charge: {args.charge}; "
+        f"{show(args.max_concurrent, 'at the same time')}; {kinds[args.enforce]} {args.burst_seconds:g} s, charge: {args.charge}; "
         "GET /stats for the counts, Ctrl-C to stop"
     )
 

@@ -1,4 +1,4 @@
-"""What the emulator enforces: token buckets and a concurrency cap, in exact integers.
+"""What the emulator enforces: token buckets (or windows) and a concurrency cap, in exact integers.
 
 Nothing here comes from the library that is tested against it: the point of the emulator is a second
 opinion. Time is always an argument (integer nanoseconds of a monotonic clock), so a test can drive every
@@ -8,7 +8,9 @@ class by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Union
+
+from .emulate_window import FixedWindow, SlidingWindow
 
 MINUTE_NS = 60_000_000_000
 
@@ -46,7 +48,7 @@ class Bucket:
         self._level -= units * MINUTE_NS
         return True
 
-    def correct(self, units: int, now_ns: int) -> None:
+    def correct(self, units: int, now_ns: int, _taken_ns: int = 0) -> None:
         """Give ``units`` back (positive, never above the capacity) or charge them afterwards (negative)."""
         self._level = min(self._full, self._roll(now_ns) + units * MINUTE_NS)
 
@@ -58,6 +60,13 @@ class Bucket:
     def reset_ns(self, now_ns: int) -> int:
         """Nanoseconds until the bucket is full again, rounded up: what OpenAI calls *reset*."""
         return -(-(self._full - self._roll(now_ns)) // self.amount)
+
+    def offered(self, first_ns: int, last_ns: int) -> float:
+        """The most that could be admitted from ``first_ns`` to ``last_ns``: the burst plus the production."""
+        return self.capacity + self.amount * (last_ns - first_ns) / MINUTE_NS
+
+
+Meter = Union[Bucket, FixedWindow, SlidingWindow]
 
 
 @dataclass
@@ -76,6 +85,7 @@ class Admission:
     """An admitted request; hand it back to :meth:`Gate.finish` exactly once."""
 
     reserved: int
+    at_ns: int
     open: bool = True
 
 
@@ -99,7 +109,8 @@ class Gate:
 
     ``rpm``, ``tpm`` and ``max_concurrent`` are None where there is no such limit. ``burst_seconds`` is how much
     of a rate can be saved up (60: OpenAI's buckets hold a whole minute). ``settles`` corrects a request's token
-    charge to what it used when it ends; without it the reservation is never returned.
+    charge to what it used when it ends; without it the reservation is never returned. ``enforce`` is ``bucket``, or
+    ``fixed`` or ``sliding`` for windows of ``burst_seconds``; the fixed ones begin at ``origin_ns``, by default now.
     """
 
     def __init__(
@@ -110,14 +121,20 @@ class Gate:
         max_concurrent: Optional[int] = None,
         burst_seconds: float = 60.0,
         settles: bool = False,
+        enforce: str = "bucket",
+        origin_ns: Optional[int] = None,
     ) -> None:
-        def bucket(amount: Optional[int]) -> Optional[Bucket]:
+        def meter(amount: Optional[int]) -> Optional[Meter]:
             if amount is None:
                 return None
-            return Bucket(amount, max(1, int(amount * burst_seconds / 60)), now_ns)
+            capacity, period_ns = max(1, int(amount * burst_seconds / 60)), round(burst_seconds * 1e9)
+            if enforce == "fixed":
+                return FixedWindow(capacity, period_ns, now_ns if origin_ns is None else origin_ns)
+            return SlidingWindow(capacity, period_ns) if enforce == "sliding" else Bucket(amount, capacity, now_ns)
 
-        self.requests = bucket(rpm)
-        self.tokens = bucket(tpm)
+        self.requests = meter(rpm)
+        self.tokens = meter(tpm)
+        self.rpm, self.tpm, self.enforce = rpm, tpm, enforce
         self.max_concurrent = max_concurrent
         self.settles = settles
         self.active = 0
@@ -148,7 +165,7 @@ class Gate:
         self.totals.admitted += 1
         self.totals.tokens_reserved += tokens
         self.totals.peak_concurrent = max(self.totals.peak_concurrent, self.active)
-        return Admission(tokens)
+        return Admission(tokens, now_ns)
 
     def _refusal(self, tokens: int, now_ns: int) -> Optional[Refusal]:
         if self.tokens is not None and tokens > self.tokens.capacity:
@@ -162,9 +179,9 @@ class Gate:
         return None
 
     @staticmethod
-    def _short(cause: str, bucket: Bucket, units: int, now_ns: int) -> Refusal:
-        used = max(0, bucket.amount - bucket.available(now_ns))
-        return Refusal(cause, bucket.amount, used, units, bucket.wait_ns(units, now_ns))
+    def _short(cause: str, meter: Meter, units: int, now_ns: int) -> Refusal:
+        used = max(0, meter.amount - meter.available(now_ns))
+        return Refusal(cause, meter.amount, used, units, meter.wait_ns(units, now_ns))
 
     def finish(self, admission: Admission, used_tokens: int, now_ns: int) -> None:
         """The request has ended and used ``used_tokens``. A second call for the same admission does nothing."""
@@ -179,7 +196,7 @@ class Gate:
         if self.settles:
             self.totals.tokens_returned += admission.reserved - used_tokens
             if self.tokens is not None:
-                self.tokens.correct(admission.reserved - used_tokens, now_ns)
+                self.tokens.correct(admission.reserved - used_tokens, now_ns, admission.at_ns)
 
     def _count_busy(self, now_ns: int) -> None:
         self._busy_ns += self.active * (now_ns - self._busy_at)
@@ -189,25 +206,26 @@ class Gate:
         """A snapshot for ``GET /stats``; the fields are explained in ``llmrl emulate --help``.
 
         *share* is what was admitted, over what the limit had to offer in the window from the first request's
-        arrival to the last admission: the burst, plus the production in the window. For *concurrent* it is busy
-        slot time over slots x window. The window ends at the last admission because afterwards nobody wanted any.
+        arrival to the last admission: of a bucket the burst and the production. For *concurrent* it is busy slot time over slots x window. The window ends at the last admission because afterwards nobody wanted any.
         """
         totals = self.totals
         window_ns = (self.last_ns - self.first_ns) if self.first_ns is not None and self.last_ns is not None else 0
         charged = totals.tokens_reserved - totals.tokens_returned
 
-        def share(bucket: Optional[Bucket], admitted: int) -> Optional[float]:
-            if bucket is None:
+        def share(meter: Optional[Meter], admitted: int) -> Optional[float]:
+            if meter is None:
                 return None
-            return admitted / (bucket.capacity + bucket.amount * window_ns / MINUTE_NS)
+            start = self.first_ns or 0
+            return admitted / meter.offered(start, start + window_ns)
 
         slots = None
         if self.max_concurrent is not None and window_ns:
             slots = self._busy_at_last_admission / (self.max_concurrent * window_ns)
         return {
             "limits": {
-                "rpm": self.requests.amount if self.requests else None,
-                "tpm": self.tokens.amount if self.tokens else None,
+                "enforce": self.enforce,
+                "rpm": self.rpm,
+                "tpm": self.tpm,
                 "max_concurrent": self.max_concurrent,
                 "request_burst": self.requests.capacity if self.requests else None,
                 "token_burst": self.tokens.capacity if self.tokens else None,

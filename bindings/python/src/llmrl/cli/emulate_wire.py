@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
-from .emulate_bucket import Bucket, Gate, Refusal
+from .emulate_bucket import Gate, Meter, Refusal
 
 ORGANIZATION = "org-emulator"
 LIMITS_PAGE = "Visit https://platform.openai.com/account/rate-limits to learn more."
@@ -34,16 +34,16 @@ def error_body(message: str, kind: str, code: Optional[str], param: Optional[str
 
 
 def limit_headers(gate: Gate, now_ns: int) -> Dict[str, str]:
-    """``x-ratelimit-*`` for the limits that exist. *reset* is the time until a bucket is full, not until the next
-    request may go: that is what OpenAI sends."""
+    """``x-ratelimit-*`` for the limits that exist. *reset* is the time until a bucket is full (a window over), not
+    until the next request may go: that is what OpenAI sends."""
     headers: Dict[str, str] = {}
 
-    def add(name: str, bucket: Optional[Bucket]) -> None:
-        if bucket is None:
+    def add(name: str, meter: Optional[Meter]) -> None:
+        if meter is None:
             return
-        headers[f"x-ratelimit-limit-{name}"] = str(bucket.amount)
-        headers[f"x-ratelimit-remaining-{name}"] = str(max(0, bucket.available(now_ns)))
-        headers[f"x-ratelimit-reset-{name}"] = go_duration(bucket.reset_ns(now_ns))
+        headers[f"x-ratelimit-limit-{name}"] = str(meter.amount)
+        headers[f"x-ratelimit-remaining-{name}"] = str(max(0, meter.available(now_ns)))
+        headers[f"x-ratelimit-reset-{name}"] = go_duration(meter.reset_ns(now_ns))
 
     add("requests", gate.requests)
     add("tokens", gate.tokens)

@@ -1,0 +1,106 @@
+"""From the limits on the command line to a limiter."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, Dict, List, Tuple
+
+from .batch_charge import Meters, charge
+
+DAY = 86_400
+KINDS = (
+    "token_bucket",
+    "pacing",
+    "fixed_window",
+    "sliding_window_counter",
+    "sliding_window",
+    "sliding_window_log",
+)
+METERS = ("requests", "tokens", "input_tokens", "output_tokens")
+_LIMIT = re.compile(r"(\w+):(\w+):([\d_,]+)/(\d+(?:\.\d+)?)")
+
+
+def parse_limit(text: str) -> Tuple[str, Any]:
+    """``KIND:METER:N/SECONDS`` as ``(what to call it, Limit)``. Fixed windows follow the wall clock."""
+    from llmrl import Limit, until_reset
+
+    parts = _LIMIT.fullmatch(text)
+    if parts is None or parts[1] not in KINDS or parts[2] not in METERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not KIND:METER:N/SECONDS such as sliding_window:requests:20/60, with KIND {', '.join(KINDS)} "
+            f"and METER {', '.join(METERS)}"
+        )
+    kind, meter, amount, seconds = parts.groups()
+    try:
+        per = float(seconds)
+        options = {"resets_in": until_reset(per)} if kind == "fixed_window" else {}
+        number = int(amount.replace("_", "").replace(",", "") or 0)
+        limit = getattr(Limit, kind)(number, per, meter=meter, **options)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible: {error}") from None
+    return f"{meter.replace('_', ' ')} in {per:g} s", limit
+
+
+def parse_zone(text: str) -> str:
+    """The name of a time zone, checked."""
+    from llmrl import until_midnight
+
+    try:
+        until_midnight(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def build(args: argparse.Namespace) -> Tuple[Any, Meters]:
+    """The limiter, and which of its limits is which. Raises ValueError for what a limit cannot be."""
+    from llmrl import Limit, Limiter, until_midnight
+
+    limits: List[Any] = []
+    names: Dict[int, str] = {}
+
+    def burst(rate: int) -> int:
+        return max(1, int(rate * args.burst_seconds / 60))
+
+    def day(amount: int, meter: str) -> Any:
+        if args.day_resets is None:
+            return Limit.token_bucket(amount, DAY, meter=meter)
+        return Limit.fixed_window(amount, DAY, resets_in=until_midnight(args.day_resets), meter=meter)
+
+    def add(name: str, limit: Any) -> None:
+        names[len(limits)] = name
+        limits.append(limit)
+
+    if args.rpm is not None:
+        add("requests/min", Limit.requests(args.rpm, burst=burst(args.rpm)))
+    if args.tpm is not None:
+        add("tokens/min", Limit.tokens(args.tpm, burst=burst(args.tpm)))
+    for name, limit in args.limit:
+        add(name, limit)
+    if args.rpd is not None:
+        add("requests/day", day(args.rpd, "requests"))
+    if args.tpd is not None:
+        add("tokens/day", day(args.tpd, "tokens"))
+    add("concurrency", Limit.in_flight(args.max_concurrent))
+    limiter = Limiter(*limits)
+    meters = [state.meter for state in limiter.limits()]
+
+    def first(meter: str) -> Any:
+        return meters.index(meter) if meter in meters else None
+
+    return limiter, Meters(first("requests"), first("tokens"), first("in_flight"), names)
+
+
+def assume_spent(limiter: Any, meters: Meters, idle: float) -> None:
+    """The run before this one ended ``idle`` seconds ago and has probably used up everything until then; what the
+    provider has produced since is all that may be counted on. Of longer periods than a minute nothing is known."""
+    states = limiter.limits()
+    requests, tokens = (
+        0
+        if index is None or states[index].per > 60
+        else max(0, states[index].burst - int(min(idle, 1e6) * states[index].amount / states[index].per))
+        for index in (meters.requests, meters.tokens)
+    )
+    if requests or tokens:
+        charge(limiter, requests, tokens)
