@@ -177,8 +177,8 @@ impl Limit {
         Self::bucket(Meter::Output, amount)
     }
 
-    /// At most `slots` requests held at the same time. A limiter has at most one such limit, and nothing else is said of
-    /// it.
+    /// At most `slots` requests held at the same time. A limiter has at most one such limit; the settings below are about
+    /// periods and mean nothing to it.
     pub const fn in_flight(slots: u64) -> Self {
         Self(Kind::InFlight(slots))
     }
