@@ -3,6 +3,8 @@
 
 #[path = "reference/mod.rs"]
 mod reference;
+#[path = "extremes/windows.rs"]
+mod windows;
 
 use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Meter, Refused, TokenBucket};
 use reference::{Bucket, BucketSpec, Check};

@@ -249,3 +249,112 @@ fn what_cannot_be_is_refused() {
         "resolution = 2 is outside 0..=0",
     );
 }
+
+#[test]
+fn a_refund_finds_its_window_after_a_change() {
+    let (clock, limiter) = limiter(Limit::fixed_window(Meter::Tokens, 10));
+    let before = limiter.try_acquire(&tokens(8)).unwrap();
+    after(&clock, 60 * SECOND);
+    let now = limiter.try_acquire(&tokens(6)).unwrap();
+    limiter.align(0, 30 * SECOND).unwrap();
+    before.cancel();
+    assert_eq!(limiter.limit_state(0).unwrap().available, 4);
+    now.cancel();
+    assert_eq!(limiter.limit_state(0).unwrap().available, 10);
+}
+
+#[test]
+fn a_pause_is_no_change_to_a_refund() {
+    let (clock, limiter) = limiter(Limit::sliding_window(Meter::Tokens, 10).resolution(2));
+    limiter.retune(0, 10, 60 * SECOND, 10).unwrap();
+    let permit = limiter.try_acquire(&tokens(8)).unwrap();
+    after(&clock, 30 * SECOND);
+    limiter.pause(0, Duration::ZERO).unwrap();
+    permit.cancel();
+    assert_eq!(limiter.limit_state(0).unwrap().available, 10);
+}
+
+#[test]
+fn an_estimate_that_was_raised_is_given_back_once() {
+    let (clock, limiter) = limiter(Limit::sliding_window_counter(Meter::Tokens, 100));
+    let mut permit = limiter.try_acquire(&tokens(5)).unwrap();
+    after(&clock, 60 * SECOND);
+    permit.adjust(&tokens(15)).unwrap();
+    after(&clock, 30 * SECOND);
+    permit.cancel();
+    assert_eq!(limiter.limit_state(0).unwrap().available, 100);
+    assert_eq!(take(&limiter, 100), Ok(()));
+}
+
+#[test]
+fn a_longer_window_brings_nothing_back() {
+    for looks in [false, true] {
+        let (clock, limiter) = limiter(Limit::sliding_window_log(Meter::Tokens, 10));
+        assert_eq!(take(&limiter, 10), Ok(()));
+        after(&clock, 60 * SECOND);
+        if looks {
+            assert_eq!(limiter.limit_state(0).unwrap().available, 10);
+        }
+        limiter.retune(0, 10, 120 * SECOND, 10).unwrap();
+        assert_eq!(limiter.limit_state(0).unwrap().available, 10);
+    }
+}
+
+/// Who joins a queue in time for his turn is not told that he is late.
+#[test]
+fn nobody_is_late_who_is_in_time() {
+    use llmrl::Oversize;
+    let fixed = Limit::fixed_window(Meter::Tokens, 10).oversize(Oversize::WhenFull);
+    let (clock, limiter) = limiter(fixed);
+    assert_eq!(take(&limiter, 1), Ok(()));
+    // The large one gets the second window to itself, and the next one the third.
+    let mut large = limiter.enqueue(&tokens(35), None, 1).unwrap();
+    let in_time = Some(120 * SECOND);
+    let mut next = limiter.enqueue(&tokens(10), in_time, 2).unwrap();
+    after(&clock, 60 * SECOND);
+    assert!(matches!(limiter.poll(&mut large), Progress::Held(_)));
+    after(&clock, 60 * SECOND);
+    assert!(matches!(limiter.poll(&mut next), Progress::Held(_)));
+}
+
+#[test]
+fn a_sliding_counter_lets_more_than_its_amount_pass_behind_each_other() {
+    let (clock, limiter) = limiter(Limit::sliding_window_counter(Meter::Tokens, 100));
+    assert_eq!(take(&limiter, 100), Ok(()));
+    after(&clock, 114 * SECOND);
+    // The last tenth of the first window weighs 10, soon 9.
+    let mut first = limiter.enqueue(&tokens(91), None, 1).unwrap();
+    let mut second = limiter.enqueue(&tokens(10), None, 2).unwrap();
+    // 102 in all. One comes as soon as two of the first 91 are over, 1.32 s into the next window.
+    let in_time = Some(Duration::from_millis(7_320));
+    let mut third = limiter.enqueue(&tokens(1), in_time, 3).unwrap();
+    after(&clock, Duration::from_millis(600));
+    assert!(matches!(limiter.poll(&mut first), Progress::Held(_)));
+    after(&clock, Duration::from_millis(6_720));
+    assert!(matches!(limiter.poll(&mut second), Progress::Held(_)));
+    assert!(matches!(limiter.poll(&mut third), Progress::Held(_)));
+}
+
+#[test]
+fn a_companion_resets_with_its_window() {
+    let minute = Limit::fixed_window(Meter::Tokens, 60).resets_in(25 * SECOND);
+    let (clock, limiter) = limiter(minute.smoothed(10 * SECOND));
+    assert_eq!(take(&limiter, 10), Ok(()));
+    assert_eq!(take(&limiter, 1), Err(Some(5 * SECOND)));
+    after(&clock, 5 * SECOND);
+    assert_eq!(take(&limiter, 10), Ok(()));
+    assert_eq!(take(&limiter, 1), Err(Some(10 * SECOND)));
+}
+
+#[test]
+fn what_starts_empty_has_nothing_yet() {
+    for (limit, wait) in [
+        (Limit::pacing(Meter::Tokens, 60), SECOND),
+        (Limit::bucket(Meter::Tokens, 60), SECOND),
+        (Limit::fixed_window(Meter::Tokens, 60), 60 * SECOND),
+        (Limit::sliding_window_log(Meter::Tokens, 60), 60 * SECOND),
+    ] {
+        let (_, limiter) = limiter(limit.start_empty());
+        assert_eq!(take(&limiter, 1), Err(Some(wait)), "{limit:?}");
+    }
+}

@@ -98,8 +98,8 @@ impl History {
         history
     }
 
-    /// `line` ends at `now`. A longer window does not bring back what has left the shorter one.
-    pub(crate) fn end_line(&self, account: &Account, line: &Line, now: u64) {
+    /// `next` comes after `line` at `now`. A longer window does not bring back what has left the shorter one.
+    pub(crate) fn end_line(&self, account: &Account, line: &Line, next: &Line, now: u64) {
         let count = self.count(account, line.position(now));
         if count.first > count.latest {
             // The last of the past is kept until there is something after it.
@@ -107,7 +107,7 @@ impl History {
             let _ = self.count(account, count.stamp);
         }
         let first = line.earliest(line.position(now));
-        if first > line.origin() {
+        if first > line.origin() && next.origin() > line.origin() {
             self.ends.began.store(first, Release);
         }
     }

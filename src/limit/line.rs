@@ -75,7 +75,8 @@ impl Line {
     pub(crate) fn stepping_in(self, now: u64, ticks: u64) -> Self {
         let now = now.max(self.tick);
         let step = 1u128 << self.shift;
-        let until = u128::from(ticks) * u128::from(self.mantissa);
+        // The mantissa is rounded up; what is left must not be, lest another rate make it a tick late.
+        let until = u128::from(ticks) * u128::from(self.mantissa - 1);
         Self {
             tick: now,
             position: self.position(now),
@@ -100,10 +101,12 @@ impl Line {
         u128::from(now.saturating_sub(self.tick)) * u128::from(self.mantissa) + self.fraction
     }
 
-    /// How much of the step after [`position`](Self::position) is done at `now`, in 2^-64.
+    /// How much of the step after [`position`](Self::position) is done at `now`, in 2^-64, rounded up: what is due at a
+    /// whole tick is there at that tick.
     pub(crate) fn part(&self, now: u64) -> u64 {
         let done = self.since(now) & ((1 << self.shift) - 1);
-        (done >> (self.shift - 64)) as u64
+        let part = done.div_ceil(1 << (self.shift - 64));
+        u64::try_from(part).unwrap_or(u64::MAX)
     }
 
     /// The first tick at which `position` is reached; `u64::MAX` stands for never.
@@ -113,12 +116,14 @@ impl Line {
         self.earliest_part(position, 0)
     }
 
-    /// The first tick at which `position` is reached and, of the step after it, `part`.
+    /// The first tick at which `position` is reached and, of the step after it, [`part`](Self::part).
     pub(crate) fn earliest_part(&self, position: u64, part: u64) -> u64 {
-        let missing = match position.checked_sub(self.position) {
-            Some(missing) => u128::from(missing) << 64 | u128::from(part),
-            None => 0,
+        // A part is there when more is done than of the one before.
+        let (part, more) = (part.saturating_sub(1), part > 0);
+        let Some(missing) = position.checked_sub(self.position) else {
+            return self.tick;
         };
+        let missing = u128::from(missing) << 64 | u128::from(part);
         // ceil((missing * 2^(shift - 64) - fraction) / mantissa), the dividend in three 64-bit digits.
         let mut digits = shifted(missing, self.shift - 64);
         if !subtract(&mut digits, self.fraction) {
@@ -138,7 +143,7 @@ impl Line {
         let exact = u128::from(ticks) * divisor == dividend;
         self.tick
             .saturating_add(ticks)
-            .saturating_add(u64::from(!exact))
+            .saturating_add(u64::from(!exact || more))
     }
 
     /// The line that goes on from this one at `now` at another rate: no token is lost or made, and the

@@ -132,7 +132,7 @@ impl Core {
         let (line, now) = (self.line(ledger), self.clock.now());
         let mut changed = quota;
         let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
-        self.end_line(ledger, &line, now);
+        self.end_line(ledger, &line, &next, now);
         let publish = || self.lines[ledger].publish(next.to_words());
         match (&self.histories[ledger], quota.extent(), changed.extent()) {
             (Some(history), Some(old), Some(new)) => {

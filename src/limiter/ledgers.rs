@@ -122,11 +122,11 @@ impl Core {
     }
 
     /// Before a change of the line: a larger burst must not bring back what an idle bucket has forfeited.
-    pub(super) fn end_line(&self, ledger: usize, line: &Line, now: u64) {
+    pub(super) fn end_line(&self, ledger: usize, line: &Line, next: &Line, now: u64) {
         let account = self.account(ledger);
         match &self.histories[ledger] {
             None => account.clamp(line, now),
-            Some(history) => history.end_line(account, line, now),
+            Some(history) => history.end_line(account, line, next, now),
         }
     }
 }

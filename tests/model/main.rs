@@ -4,6 +4,7 @@
 //! time.
 #![cfg(not(any(loom, shuttle)))]
 
+mod bounds;
 mod bucket;
 mod limiter;
 #[path = "../reference/mod.rs"]

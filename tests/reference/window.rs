@@ -73,6 +73,7 @@ impl Window {
         };
         if let Some(ns) = spec.resets_in_ns.filter(|&ns| ns > 0) {
             window.stretches[0].begun = window.done_before(ns);
+            window.ahead = hair();
         }
         if spec.start_empty {
             window.take(spec.amount, now);
@@ -108,17 +109,22 @@ impl Window {
         charged.step + self.reach() >= step
     }
 
-    /// What counts at `at`, if nothing happens until then, rounded up.
-    fn used(&self, at: u64) -> i64 {
+    /// What counts at `at`, if nothing happens until then; at a sliding counter, if it counted whole.
+    fn all(&self, at: u64) -> i64 {
         let step = self.step(at);
         let counting = self.log.iter().filter(|charged| self.counts(charged, step));
         // More may have been given back to a step than was charged there: what was added to an estimate later.
-        let all = counting.map(|charged| charged.sum).sum::<i64>().max(0);
-        all - self.gone(all, at).floor().to_integer().to_i64().unwrap()
+        counting.map(|charged| charged.sum).sum::<i64>().max(0)
     }
 
-    /// What of `all` is over the edge of a sliding counter's window.
-    fn gone(&self, all: i64, at: u64) -> BigRational {
+    /// The same, as it counts, rounded up.
+    fn used(&self, at: u64) -> i64 {
+        let gone = self.gone(at).floor().to_integer();
+        self.all(at) - gone.to_i64().unwrap()
+    }
+
+    /// What of it is over the edge of a sliding counter's window.
+    fn gone(&self, at: u64) -> BigRational {
         if self.shape != WindowShape::Counter {
             return BigRational::zero();
         }
@@ -126,7 +132,7 @@ impl Window {
         let step = self.step(at);
         let here = self.log.iter().find(|charged| charged.step == step);
         let here = here.map_or(0, |charged| charged.sum.max(0));
-        whole((all - here).max(0) as u64) * (&steps - steps.floor())
+        whole((self.all(at) - here).max(0) as u64) * (&steps - steps.floor())
     }
 
     /// What can be taken now; negative is debt.
@@ -290,7 +296,7 @@ impl Window {
             return Some(false);
         }
         let begun = self.steps(now).floor() + self.done_before(ns);
-        self.ahead = BigRational::zero();
+        self.ahead = hair();
         self.go_on(now, begun, self.period_ns);
         Some(true)
     }
@@ -303,7 +309,7 @@ impl Window {
     fn slack(&self, now: u64) -> BigRational {
         let stretch = self.stretch();
         let run = whole(now - stretch.since) * &stretch.per_ns;
-        &self.ahead + run / (BigInt::one() << 63u32)
+        &self.ahead + run * hair()
     }
 
     /// Whether something is so near at `now` that a rate of 64 bits may show it already; see `Bucket::is_hair_breadth`.
@@ -315,11 +321,15 @@ impl Window {
             let missing = exact.ceil() - exact;
             !missing.is_zero() && missing <= slack
         };
-        let all: i64 = self.log.iter().map(|charged| charged.sum).sum();
         let slack = self.slack(now);
         near(self.steps(now), slack.clone())
-            || near(self.gone(all, now), slack * whole(all.max(0) as u64))
+            || near(self.gone(now), slack * whole(self.all(now) as u64))
     }
+}
+
+/// The rounding of a rate of 64 bits, over one step.
+fn hair() -> BigRational {
+    BigRational::new(BigInt::one(), BigInt::one() << 63u32)
 }
 
 fn per_ns(shape: WindowShape, period_ns: u64) -> BigRational {

@@ -423,12 +423,12 @@ impl Fields<'_> {
                 let weights = Fields(self.0, self.get("weights").as_object().unwrap());
                 weights.only(&["input", "output", "cached", "cache_write"]);
                 let weight = |key| u32::try_from(weights.number(key)).unwrap();
-                return Meter::Weighted(Weights {
+                Meter::Weighted(Weights {
                     input: weight("input"),
                     output: weight("output"),
                     cached: weight("cached"),
                     cache_write: weight("cache_write"),
-                });
+                })
             }
             other => panic!("{}: meter {other}", self.0),
         }
