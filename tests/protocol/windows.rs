@@ -50,8 +50,8 @@ pub fn a_rollback_meets_a_turn(limit: Limit) {
     });
     world.clock.advance(SECOND);
     let mine = world.try_acquire(1);
-    // An event, so that a taker that has charged already must roll back.
-    world.limiter.pause(0, Duration::ZERO).unwrap();
+    // A taker that has charged already must roll back, and does not come again.
+    world.limiter.pause(0, 10 * SECOND).unwrap();
     let kept = i64::from(mine.is_some()) + i64::from(taker.join().unwrap());
     mine.into_iter().for_each(Held::release);
     let left = available(&world);
