@@ -318,8 +318,12 @@ impl History {
     #[inline(never)]
     pub(crate) fn refund(&self, stamp: u64, amount: u64) {
         let latest = self.ends.latest.load(Acquire);
-        let mut index = self.ends.oldest.load(Acquire);
-        while index <= latest && self.stamp(index) <= stamp {
+        let oldest = self.ends.oldest.load(Acquire);
+        // The youngest first: a start that is joined into the next one meanwhile must not be raised there again.
+        for index in (oldest..=latest).rev() {
+            if self.stamp(index) > stamp {
+                continue;
+            }
             let (start, lap) = (&self.entry(index).start, self.lap(index));
             let mut seen = start.load(Acquire);
             while seen & TAG_MASK == lap {
@@ -329,7 +333,6 @@ impl History {
                     Err(now_there) => seen = now_there,
                 }
             }
-            index += 1;
         }
     }
 
@@ -440,3 +443,7 @@ fn part_at(line: &Line, now: u64, stamp: u64) -> u64 {
         false => 0,
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "history_tests.rs"]
+mod tests;
