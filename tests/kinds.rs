@@ -334,3 +334,27 @@ fn a_sliding_counter_lets_more_than_its_amount_pass_behind_each_other() {
     assert!(matches!(limiter.poll(&mut second), Progress::Held(_)));
     assert!(matches!(limiter.poll(&mut third), Progress::Held(_)));
 }
+
+#[test]
+fn a_companion_resets_with_its_window() {
+    let minute = Limit::fixed_window(Meter::Tokens, 60).resets_in(25 * SECOND);
+    let (clock, limiter) = limiter(minute.smoothed(10 * SECOND));
+    assert_eq!(take(&limiter, 10), Ok(()));
+    assert_eq!(take(&limiter, 1), Err(Some(5 * SECOND)));
+    after(&clock, 5 * SECOND);
+    assert_eq!(take(&limiter, 10), Ok(()));
+    assert_eq!(take(&limiter, 1), Err(Some(10 * SECOND)));
+}
+
+#[test]
+fn what_starts_empty_has_nothing_yet() {
+    for (limit, wait) in [
+        (Limit::pacing(Meter::Tokens, 60), SECOND),
+        (Limit::bucket(Meter::Tokens, 60), SECOND),
+        (Limit::fixed_window(Meter::Tokens, 60), 60 * SECOND),
+        (Limit::sliding_window_log(Meter::Tokens, 60), 60 * SECOND),
+    ] {
+        let (_, limiter) = limiter(limit.start_empty());
+        assert_eq!(take(&limiter, 1), Err(Some(wait)), "{limit:?}");
+    }
+}

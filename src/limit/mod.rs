@@ -237,7 +237,12 @@ impl Limit {
                 // The rate stays what it is, exactly.
                 Shape::Bucket => quota.burst = Some(share),
                 Shape::Pacing => {}
-                _ => (quota.amount, quota.period_ns) = (share, window_ns),
+                _ => {
+                    (quota.amount, quota.period_ns) = (share, window_ns);
+                    // So that one of the short windows ends with the long one.
+                    let within = |resets_in: u64| resets_in % window_ns.max(1);
+                    quota.resets_in_ns = quota.resets_in_ns.map(within);
+                }
             }
         })
     }
@@ -360,7 +365,8 @@ impl Quota {
             let paused_ns = past.paused_ns.saturating_sub(past.elapsed_ns);
             line = line.paused(now, scale.to_ticks(paused_ns));
         }
-        let full = [(0, burst)];
+        // Pacing, which holds nothing, begins by paying for one.
+        let full = [(0, burst.max(1))];
         let usage = match past {
             Some(past) => &past.usage[..],
             None if self.start_empty => &full,
