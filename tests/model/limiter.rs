@@ -89,7 +89,7 @@ fn bucket() -> impl Strategy<Value = LimitSpec> {
         |(meter, (amount, period_ns), burst, (when_full, start_empty))| {
             LimitSpec::Bucket(BucketSpec {
                 when_full: when_full || burst == 0,
-                start_empty: start_empty && burst > 0,
+                start_empty,
                 ..BucketSpec::new(meter, amount, period_ns, burst)
             })
         },
