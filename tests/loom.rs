@@ -101,7 +101,7 @@ models! {
 
 // Windows; two threads.
 models! {
-    a_fixed_window_turns: 2 => a_window_turns(second(Limit::fixed_window, 1));
+    a_fixed_window_turns: 1 => a_window_turns(second(Limit::fixed_window, 1));
     a_log_turns: 1 => a_window_turns(second(Limit::sliding_window_log, 1));
     a_rollback_meets_a_turn_fixed: 2 => a_rollback_meets_a_turn(second(Limit::fixed_window, 2));
     a_refund_meets_a_grant_fixed: 2 => a_refund_meets_a_grant(second(Limit::fixed_window, 1));

@@ -260,7 +260,8 @@ fn nothing_is_joined_that_was_forgotten() {
 #[test]
 fn an_older_clock_does_not_weigh_the_next_window() {
     model(0, || {
-        let subject = subject(1);
+        // Nothing is forgotten, so only the entry tells.
+        let subject = subject(2);
         let line = line(Windows::Sliding, 10);
         subject.put(2, 10);
         let late = subject.history.view(&subject.account, &line, 19);
