@@ -304,7 +304,7 @@ impl Pair<'_> {
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(120))]
 
     /// Every answer, every balance and every count is that of the reference.
     #[test]
