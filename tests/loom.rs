@@ -10,6 +10,7 @@
 #![cfg(loom)]
 
 mod protocol;
+use llmrl::Limit;
 use protocol::scenarios::*;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -96,6 +97,17 @@ models! {
     rollback: ALL => rollback_mints_nothing();
     two_helpers_1: 3 => two_helpers(1);
     one_waiter_and_the_clock: ALL => waiters_and_the_clock(1, 1);
+}
+
+// Windows; two threads.
+models! {
+    a_fixed_window_turns: 1 => a_window_turns(second(Limit::fixed_window, 1));
+    a_log_turns: 1 => a_window_turns(second(Limit::sliding_window_log, 1));
+    a_rollback_meets_a_turn_fixed: 2 => a_rollback_meets_a_turn(second(Limit::fixed_window, 2));
+    a_refund_meets_a_grant_fixed: 2 => a_refund_meets_a_grant(second(Limit::fixed_window, 1));
+    a_refund_meets_a_grant_log: 1 => a_refund_meets_a_grant(second(Limit::sliding_window_log, 1));
+    a_refund_within_a_log: 2 => a_refund_within_the_window(second(Limit::sliding_window_log, 1));
+    a_refund_from_before_the_line_0: ALL => a_refund_from_before_the_line();
 }
 
 // Three threads.

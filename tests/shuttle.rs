@@ -5,6 +5,7 @@
 #![cfg(shuttle)]
 
 mod protocol;
+use llmrl::Limit;
 use protocol::scenarios::*;
 use protocol::storm::storm;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -69,6 +70,14 @@ models! {
     a_thread_inherits_the_slot_0 => a_thread_inherits_the_slot();
     rollback => rollback_mints_nothing();
     two_helpers_3 => two_helpers(3);
+    a_fixed_window_turns => a_window_turns(second(Limit::fixed_window, 1));
+    a_log_turns => a_window_turns(second(Limit::sliding_window_log, 1));
+    a_rollback_meets_a_turn_fixed => a_rollback_meets_a_turn(second(Limit::fixed_window, 2));
+    a_rollback_meets_a_turn_log => a_rollback_meets_a_turn(second(Limit::sliding_window_log, 2));
+    a_refund_meets_a_grant_fixed => a_refund_meets_a_grant(second(Limit::fixed_window, 1));
+    a_refund_meets_a_grant_log => a_refund_meets_a_grant(second(Limit::sliding_window_log, 1));
+    storm_over_fixed_windows => a_storm_over_windows(second(Limit::fixed_window, 3), 3);
+    storm_over_a_log => a_storm_over_windows(second(Limit::sliding_window_log, 3).resolution(1), 3);
     storm_of_three => storm(3, 1, 2, 0, 3);
     storm_of_four => storm(4, 2, 3, 2, 4);
     storm_on_one_slot => storm(4, 1, 2, 1, 4);

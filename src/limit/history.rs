@@ -24,15 +24,21 @@
 //! and so for longer than it had to.
 //!
 //! A refund goes to the window that was charged: it raises the start of every entry up to that one, so that later windows,
-//! which do not contain the charge, do not shrink. That one is looked at by a single start at a time makes the order of
-//! these steps harmless. A full ring joins its two oldest entries: what they hold counts as long as the younger.
+//! which do not contain the charge, do not shrink. A full ring joins its two oldest entries: what they hold counts as long
+//! as the younger. A start that is handed on by that must not be raised for the same refund again, so refunds go from the
+//! youngest entry down; the one that is overtaken is lost, which is safe.
+//!
+//! A place belongs to an entry while that is one of `oldest ..= latest`, and is not written for the next lap before. So
+//! whoever has read an entry looks at the ends again: only then was it that entry. (Laps are short, and come round again
+//! while a thread sleeps; in a word that is exchanged they are what tells it from the next tenant's.)
 //!
 //! Two threads may see time out of order. Whoever forgets entries says up to which stamp (`floor`), and nobody decides at
 //! an earlier one than that, or than the latest entry's.
 
-use super::account::{Account, TAG_BITS, TAG_MASK, View, need, signed_position};
+use super::account::{Account, TAG_BITS, TAG_MASK, View, need};
+use super::count::{Count, part_at};
 use super::line::{Line, Windows};
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, pause};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
 use crossbeam_utils::CachePadded;
 
 /// See the [module](self).
@@ -63,20 +69,6 @@ struct Entry {
 pub(crate) struct Extent {
     pub(crate) span: u64,
     pub(crate) reach: u64,
-}
-
-/// What counts at one stamp.
-struct Count {
-    /// The `charged` word.
-    word: u64,
-    stamp: u64,
-    /// Entries that count; none if the first is beyond the last.
-    first: u64,
-    latest: u64,
-    /// All that counts, whole.
-    total: i64,
-    /// What of it was charged at this very stamp.
-    current: i64,
 }
 
 impl History {
@@ -143,10 +135,26 @@ impl History {
         self.entry(index).stamp.load(Acquire)
     }
 
-    /// Where the account stood at entry `index`, or nothing if the ring has gone on.
-    fn start(&self, index: u64) -> Option<u64> {
-        let start = self.entry(index).start.load(Acquire);
-        (start & TAG_MASK == self.lap(index)).then_some(start >> TAG_BITS)
+    /// Where the account stood at entry `index`.
+    fn start(&self, index: u64) -> u64 {
+        self.entry(index).start.load(Acquire) >> TAG_BITS
+    }
+
+    /// Whether everything that was read of entries `first` and later was theirs.
+    fn has(&self, first: u64) -> bool {
+        self.ends.oldest.load(Acquire) <= first
+    }
+
+    /// The latest entry and its stamp.
+    fn latest(&self) -> (u64, u64) {
+        loop {
+            let latest = self.ends.latest.load(Acquire);
+            let stamp = self.stamp(latest);
+            // Else it may be the stamp of one that is being opened in its place, to which nothing is charged yet.
+            if self.ends.latest.load(Acquire) == latest {
+                return (latest, stamp);
+            }
+        }
     }
 
     fn counts(&self, index: u64, at: u64) -> bool {
@@ -157,40 +165,35 @@ impl History {
         loop {
             let oldest = self.ends.oldest.load(Acquire);
             let floor = self.ends.floor.load(Acquire);
-            let latest = self.ends.latest.load(Acquire);
-            let stamp = stamp.max(floor).max(self.stamp(latest));
+            let (latest, newest) = self.latest();
+            let stamp = stamp.max(floor).max(newest);
             let mut first = oldest;
             while first <= latest && !self.counts(first, stamp) {
                 first += 1;
             }
+            let kept = first.min(latest);
             if first > oldest {
-                self.forget(oldest, first.min(latest), stamp);
+                self.forget(oldest, kept, stamp);
             }
             // Starts before `charged`: a refund that is counted must not be of a charge that is not.
-            let is_current = self.stamp(latest) == stamp;
-            let (Some(start), Some(newest)) = (self.start(first.min(latest)), self.start(latest))
-            else {
-                pause();
-                continue;
-            };
-            let word = account.word();
-            // Whatever is in `word` was charged in entries that have been looked at.
-            if self.ends.latest.load(Acquire) != latest {
-                continue;
-            }
+            let (start, newest_start) = (self.start(kept), self.start(latest));
             let mut count = Count {
-                word,
+                word: account.word(),
                 stamp,
                 first,
                 latest,
                 total: 0,
                 current: 0,
             };
+            // Whatever is in `word` was charged in entries that have been looked at.
+            if self.ends.latest.load(Acquire) != latest || !self.has(kept) {
+                continue;
+            }
             if first <= latest {
                 count.total = count.since(start);
             }
-            if is_current {
-                count.current = count.since(newest);
+            if newest == stamp {
+                count.current = count.since(newest_start);
             }
             return count;
         }
@@ -225,24 +228,29 @@ impl History {
 
     /// What counts at tick `now`, the oldest first: how many stamps ago, and how much.
     pub(crate) fn usage(&self, account: &Account, line: &Line, now: u64) -> Vec<(u64, u64)> {
-        let count = self.count(account, line.position(now));
-        let mut usage = Vec::new();
-        let mut left = count.total;
-        for index in count.first..=count.latest {
-            let stamp = self.stamp(index);
-            let after = match index == count.latest {
-                true => Some(0),
-                false => self.start(index + 1).map(|start| count.since(start)),
-            };
-            // The ring has gone on under the eyes: what is left counts as the youngest that was seen.
-            let after = after.unwrap_or(0);
-            usage.push((
-                count.stamp.saturating_sub(stamp),
-                (left - after).max(0) as u64,
-            ));
-            left = after;
+        loop {
+            let count = self.count(account, line.position(now));
+            let mut left = count.total;
+            let usage = (count.first..=count.latest).map(|index| {
+                let ago = count.stamp.saturating_sub(self.stamp(index));
+                let after = self.left_after(&count, index);
+                let used = (left - after).max(0) as u64;
+                left = after;
+                (ago, used)
+            });
+            let usage = usage.collect();
+            if self.has(count.first) {
+                return usage;
+            }
         }
-        usage
+    }
+
+    /// What counts still when entry `index` does not.
+    fn left_after(&self, count: &Count, index: u64) -> i64 {
+        match index < count.latest {
+            true => count.since(self.start(index + 1)),
+            false => 0,
+        }
     }
 
     /// Makes sure that what is charged from now on counts as charged at `stamp` or later.
@@ -250,8 +258,7 @@ impl History {
     #[inline(never)]
     pub(crate) fn open(&self, account: &Account, stamp: u64) {
         loop {
-            let latest = self.ends.latest.load(Acquire);
-            let newest = self.stamp(latest);
+            let (latest, newest) = self.latest();
             if newest >= stamp {
                 return;
             }
@@ -268,7 +275,8 @@ impl History {
             let lap = self.lap(next);
             loop {
                 let start = entry.start.load(Acquire);
-                if start & TAG_MASK != lap.wrapping_sub(1) & TAG_MASK {
+                let is_last_lap = start & TAG_MASK == lap.wrapping_sub(1) & TAG_MASK;
+                if !is_last_lap || self.ends.latest.load(Acquire) != latest {
                     break;
                 }
                 let opened = account.word() & !TAG_MASK | lap;
@@ -284,31 +292,25 @@ impl History {
     /// Sees to it that the place of entry `next` does not count; says whether it was so already.
     fn make_room(&self, next: u64, stamp: u64) -> bool {
         let oldest = self.ends.oldest.load(Acquire);
-        if next - oldest < self.entries.len() as u64 {
+        if next < oldest + self.entries.len() as u64 {
             return true;
         }
-        if self.counts(oldest, stamp) {
-            let (Some(start), Some(_)) = (self.start(oldest), self.start(oldest + 1)) else {
-                return false;
-            };
-            let younger = self.entry(oldest + 1);
-            let seen = younger.start.load(Acquire);
-            let joined = start << TAG_BITS | self.lap(oldest + 1);
-            let same_lap = seen & TAG_MASK == joined & TAG_MASK;
-            if !same_lap
-                || younger
-                    .start
-                    .compare_exchange(seen, joined, AcqRel, Acquire)
-                    .is_err()
-            {
-                return false;
-            }
+        if !self.counts(oldest, stamp) {
+            self.forget(oldest, oldest + 1, stamp);
+            return false;
+        }
+        let younger = &self.entry(oldest + 1).start;
+        let seen = younger.load(Acquire);
+        let joined = self.start(oldest) << TAG_BITS | seen & TAG_MASK;
+        if self.has(oldest)
+            && younger
+                .compare_exchange(seen, joined, AcqRel, Acquire)
+                .is_ok()
+        {
             let _ = self
                 .ends
                 .oldest
                 .compare_exchange(oldest, oldest + 1, AcqRel, Acquire);
-        } else {
-            self.forget(oldest, oldest + 1, stamp);
         }
         false
     }
@@ -319,18 +321,22 @@ impl History {
     pub(crate) fn refund(&self, stamp: u64, amount: u64) {
         let latest = self.ends.latest.load(Acquire);
         let oldest = self.ends.oldest.load(Acquire);
-        // The youngest first: a start that is joined into the next one meanwhile must not be raised there again.
         for index in (oldest..=latest).rev() {
             if self.stamp(index) > stamp {
                 continue;
             }
-            let (start, lap) = (&self.entry(index).start, self.lap(index));
-            let mut seen = start.load(Acquire);
-            while seen & TAG_MASK == lap {
+            let start = &self.entry(index).start;
+            loop {
+                let seen = start.load(Acquire);
+                if !self.has(index) {
+                    return;
+                }
                 let raised = seen.wrapping_add(amount << TAG_BITS);
-                match start.compare_exchange(seen, raised, AcqRel, Acquire) {
-                    Ok(_) => break,
-                    Err(now_there) => seen = now_there,
+                if start
+                    .compare_exchange(seen, raised, AcqRel, Acquire)
+                    .is_ok()
+                {
+                    break;
                 }
             }
         }
@@ -347,103 +353,50 @@ impl History {
         ahead: u64,
         cost: u64,
     ) -> u64 {
-        let count = self.count(account, line.position(now));
         let own = need(cost, line);
         // It may be one large request, that gets a window to itself.
         let ahead = if line.admit_oversize { 0 } else { ahead };
         let wanted = ahead + own;
-        if let Some(Windows::Sliding) = line.windows {
-            let part = part_at(line, now, count.stamp);
-            let room = line.burst.saturating_sub(own) as i64;
-            let due = count.sliding(room, part).max(count.poured(wanted, line));
-            return match due <= (count.stamp, part) {
-                true => now,
-                false => line.earliest_part(due.0, due.1),
-            };
-        }
         // No window takes more than a burst, so each whole one ahead is a window's length.
         let rounds = wanted.saturating_sub(1) / line.burst;
-        let room = (line.burst - (wanted - rounds * line.burst)) as i64;
-        if rounds == 0 && count.total <= room {
-            return now;
-        }
         let later = rounds.saturating_mul(self.span.load(Relaxed));
-        line.earliest(self.leaves(&count, room).saturating_add(later))
+        loop {
+            let count = self.count(account, line.position(now));
+            let here = (count.stamp, part_at(line, now, count.stamp));
+            let due = match line.windows {
+                Some(Windows::Sliding) => {
+                    let room = line.burst.saturating_sub(own) as i64;
+                    count.sliding(room, here.1).max(count.poured(wanted, line))
+                }
+                _ => {
+                    let room = (line.burst - (wanted - rounds * line.burst)) as i64;
+                    (self.leaves(&count, room).saturating_add(later), 0)
+                }
+            };
+            if self.has(count.first) {
+                return match due <= here {
+                    true => now,
+                    false => line.earliest_part(due.0, due.1),
+                };
+            }
+        }
     }
 
     /// The first stamp at which no more than `room` counts.
     fn leaves(&self, count: &Count, room: i64) -> u64 {
-        let mut stamp = count.stamp;
-        let (mut index, mut left) = (count.first, count.total);
-        while index <= count.latest && left > room {
-            stamp = self
-                .stamp(index)
-                .saturating_add(self.reach.load(Relaxed) + 1);
-            index += 1;
-            // The ring has gone on: whoever is asked again knows better.
-            let Some(start) = self.start(index) else {
+        let (mut stamp, mut left) = (count.stamp, count.total);
+        for index in count.first..=count.latest {
+            if left <= room {
                 break;
-            };
-            left = count.since(start);
+            }
+            let reach = self.reach.load(Relaxed);
+            stamp = self.stamp(index).saturating_add(reach + 1);
+            left = self.left_after(count, index);
         }
         stamp
     }
 }
 
-impl Count {
-    /// What was charged since the account stood at `start`.
-    fn since(&self, start: u64) -> i64 {
-        signed_position((self.word >> TAG_BITS).wrapping_sub(start)).max(0)
-    }
-
-    /// What was charged at the stamp before, if more was not given back to it: an estimate that was raised later.
-    fn before(&self) -> i64 {
-        (self.total - self.current).max(0)
-    }
-
-    /// The first stamp, and part of it, at which no more than `room` counts in a sliding window counter.
-    fn sliding(&self, room: i64, now: u64) -> (u64, u64) {
-        let before = self.before();
-        if let Some(part) = part_until(before, room - self.current) {
-            return (self.stamp, part.max(now));
-        }
-        match part_until(self.current, room) {
-            Some(part) => (self.stamp + 1, part),
-            None => (self.stamp + 2, 0),
-        }
-    }
-
-    /// A stamp, and part of it, before which a sliding window counter does not let `wanted` pass, however it is cut up:
-    /// this window is filled first, and in each later one as much can be had as of it is over.
-    fn poured(&self, wanted: u64, line: &Line) -> (u64, u64) {
-        let left = line.burst.saturating_sub(self.current as u64);
-        let Some(rest) = wanted.checked_sub(left + 1) else {
-            return (self.stamp, 0);
-        };
-        let part = (u128::from(rest % line.burst) << 64) / u128::from(line.burst);
-        let windows = rest / line.burst;
-        (self.stamp.saturating_add(1 + windows), part as u64)
-    }
-}
-
-/// How much of a window must be over before a window before that holds `count` weighs no more than `room`, in 2^-64;
-/// nothing if it must be over whole.
-fn part_until(count: i64, room: i64) -> Option<u64> {
-    if room < 0 || room == 0 && count > 0 {
-        return None;
-    }
-    let excess = (count - room).max(0) as u128;
-    Some((excess << 64).div_ceil(count.max(1) as u128) as u64)
-}
-
-/// How much of the window `stamp` is over; nothing, for a clock that is not there yet.
-fn part_at(line: &Line, now: u64, stamp: u64) -> u64 {
-    match line.position(now) == stamp {
-        true => line.part(now),
-        false => 0,
-    }
-}
-
-#[cfg(all(test, loom))]
+#[cfg(all(test, not(shuttle)))]
 #[path = "history_tests.rs"]
 mod tests;

@@ -159,6 +159,10 @@ impl Line {
             now,
             self.position(now),
         );
+        if (line.mantissa, line.shift) == (self.mantissa, self.shift) {
+            // It goes on from where it began, and so tells of earlier times, too.
+            return Self { burst, ..*self };
+        }
         let fraction = self.since(now) & ((1 << self.shift) - 1);
         line.fraction = match line.shift.cmp(&self.shift) {
             // Rounded up, as the mantissa is: a token that is due at a whole tick is there at that tick.
@@ -170,10 +174,6 @@ impl Line {
         line.not_before = self.not_before;
         line.windows = self.windows;
         line
-    }
-
-    pub(crate) fn with_burst(self, burst: u64) -> Self {
-        Self { burst, ..self }
     }
 
     /// One token a minute, a burst of ten, from tick 0 and position 2^49.

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 mod cost;
+mod count;
 pub(crate) mod history;
 mod in_flight;
 pub(crate) mod line;

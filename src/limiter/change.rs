@@ -48,11 +48,7 @@ impl Limiter {
                 ..*quota
             };
             let (rate, burst) = quota.checked()?;
-            Ok(match quota.shape {
-                // Its line produces nanoseconds.
-                Shape::SlidingLog => line.with_burst(burst),
-                _ => line.retuned(rate, core.scale, burst, now),
-            })
+            Ok(line.retuned(rate, core.scale, burst, now))
         })
     }
 

@@ -6,7 +6,9 @@
 //!
 //! Counting happens in std's atomics, which the checkers do not see: it adds no schedules.
 
-use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Permit, Progress, Refused, Ticket};
+use llmrl::{
+    Builder, Clock, Cost, Limit, Limiter, ManualClock, Meter, Permit, Progress, Refused, Ticket,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
@@ -18,6 +20,7 @@ mod rounds;
 pub mod storm;
 mod taking;
 mod waking;
+mod windows;
 
 #[cfg(loom)]
 use loom::{sync, thread};
@@ -25,7 +28,7 @@ use loom::{sync, thread};
 use shuttle::{sync, thread};
 
 pub mod scenarios {
-    pub use super::{changing::*, leaving::*, rounds::*, taking::*, waking::*};
+    pub use super::{changing::*, leaving::*, rounds::*, taking::*, waking::*, windows::*};
 }
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -44,12 +47,19 @@ pub struct World {
 
 /// One token per second and bucket; `burst` of them at the start; `slots` in flight if not zero.
 pub fn world(buckets: usize, burst: u64, slots: u64, waiters: usize) -> Arc<World> {
-    let clock = ManualClock::new(0);
     let bucket = Limit::requests(1).per(SECOND).burst(burst);
-    let mut builder = (0..buckets)
-        .fold(Limiter::builder(), |builder, _| builder.limit(bucket))
-        .max_waiters(waiters)
-        .clock(Clock::from(&clock));
+    let builder = (0..buckets).fold(Limiter::builder(), |builder, _| builder.limit(bucket));
+    // Without a bucket there is no end to the supply.
+    let burst = match buckets {
+        0 => i64::MAX / 2,
+        _ => burst as i64,
+    };
+    world_of(builder, slots, burst, waiters)
+}
+
+fn world_of(builder: Builder, slots: u64, burst: i64, waiters: usize) -> Arc<World> {
+    let clock = ManualClock::new(0);
+    let mut builder = builder.max_waiters(waiters).clock(Clock::from(&clock));
     if slots > 0 {
         builder = builder.limit(Limit::in_flight(slots));
     }
@@ -59,12 +69,7 @@ pub fn world(buckets: usize, burst: u64, slots: u64, waiters: usize) -> Arc<Worl
         held: AtomicI64::new(0),
         slots: if slots > 0 { slots as i64 } else { i64::MAX },
         kept: AtomicI64::new(0),
-        // Without a bucket there is no end to the supply.
-        burst: if buckets > 0 {
-            burst as i64
-        } else {
-            i64::MAX / 2
-        },
+        burst,
     })
 }
 
