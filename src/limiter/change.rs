@@ -19,6 +19,7 @@ impl Limiter {
     ///
     /// Nothing is lost or made: the balance of a bucket stays (up to the new burst), and so does the fraction of a token
     /// that was under way; what was used of a window stays used, and the part of a window that is over stays that part.
+    /// (A log excepted, what was admitted before the present window, or part of one, is not given back after a change.)
     /// Waiters are re-timed. A waiter whose cost is now above the burst is told [`Never`](crate::Refused::Never) when its
     /// turn comes. It counts from its own reading of the clock, at which the old line ends.
     ///

@@ -111,7 +111,7 @@ fn play(limit: Limit, greed: &[Greed]) -> Result<Admitted, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(60))]
 
     #[test]
     fn never_more_in_any_window(greed in greed(), parts in 1u64..=9) {

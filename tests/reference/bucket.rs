@@ -49,7 +49,12 @@ pub enum Check {
 
 impl Bucket {
     pub fn new(spec: &BucketSpec, now: u64) -> Self {
-        let balance = if spec.start_empty { 0 } else { spec.burst };
+        let balance = match spec.start_empty {
+            // Pacing holds nothing, so it begins by paying for one.
+            true if spec.burst == 0 => -1,
+            true => 0,
+            false => spec.burst as i64,
+        };
         Self {
             amount: spec.amount,
             period_ns: spec.period_ns,
@@ -61,7 +66,7 @@ impl Bucket {
             paused_until: 0,
             ahead: BigRational::zero(),
             fluid: Fluid {
-                level: whole(balance),
+                level: BigRational::from_integer(balance.into()),
                 at: now,
             },
         }
