@@ -265,7 +265,8 @@ const char *llmrl_strerror(llmrl_status status);
 
 /**
  * llmrl_limit.kind: a leaky bucket. amount per period at even distances: the first
- * request goes at once, the next when the cost of that has been produced.
+ * request goes at once, the next when the cost of that has been produced. The first
+ * distance after a pause may be shorter, by less than what one unit takes.
  */
 #define LLMRL_PACING 3
 

@@ -127,7 +127,9 @@ impl Limit {
     }
 
     /// A leaky bucket: `amount` per minute at even distances, whatever was idle before. The first request goes at once,
-    /// the next one when the cost of that has been produced; a large one delays those behind it.
+    /// the next one when the cost of that has been produced; a large one delays those behind it. Production is counted in
+    /// whole units from when the limiter is built, so the first distance after a pause may be shorter, by less than what
+    /// one unit takes.
     pub const fn pacing(meter: Meter, amount: u64) -> Self {
         Self::quota(Shape::Pacing, meter, amount)
     }
