@@ -92,10 +92,13 @@ pub fn a_thread_inherits_the_slot() {
         let limiter = limiter.clone();
         thread::spawn(move || task(&limiter))
     };
-    // A second slot, and so the event loop's grant and its wake.
-    let waker = run(Box::new(|limiter| limiter.resize(2).unwrap()));
+    // A second slot, and so the event loop's grant and its wake; a third, which is the thread's.
+    let waker = run(Box::new(|limiter| {
+        limiter.resize(2).unwrap();
+        limiter.resize(3).unwrap();
+    }));
     let event_loop = run(Box::new(move |limiter| match limiter.poll(&mut ticket) {
-        Progress::Held(permit) => permit.release(),
+        Progress::Held(permit) => std::mem::forget(permit),
         _ => limiter.cancel(ticket),
     }));
     match limiter.acquire(&requests(1)) {
