@@ -82,3 +82,20 @@ fn a_panic_in_a_callback_reaches_neither_the_caller_nor_the_others() {
         assert!(matches!(limiter.poll(ticket), Progress::Held(_)));
     }
 }
+
+#[test]
+fn a_ticket_says_nothing_to_another_limiter() {
+    let clock = ManualClock::new(0);
+    let one = limiter(&clock, &[Limit::requests(1)]);
+    let other = limiter(&clock, &[Limit::requests(1)]);
+    let held = [&one, &other].map(|l| l.try_acquire(&Cost::request()).unwrap());
+    let mut mine = one.enqueue(&Cost::request(), None, 1).unwrap();
+    let mut theirs = other.enqueue(&Cost::request(), None, 1).unwrap();
+    assert!(matches!(other.poll(&mut mine), Progress::Spent));
+    assert!(matches!(one.poll(&mut theirs), Progress::Spent));
+    assert!(matches!(one.poll(&mut mine), Progress::Pending { .. }));
+    one.cancel(theirs);
+    assert_eq!((one.stats().waiting, other.stats().waiting), (1, 1));
+    held.into_iter().for_each(|permit| permit.cancel());
+    assert!(matches!(one.poll(&mut mine), Progress::Held(_)));
+}
