@@ -141,6 +141,11 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// Nanoseconds of a duration, or the most there are.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// How long until the present `period` of the calendar is over, by the wall clock now: periods follow each other from
 /// midnight of 1 January 1970 on, at `utc_offset` seconds east of Greenwich. For limits that a provider resets by its own
 /// clock, at midnight in California say (`-8 * 3600` in winter). The wall clock is read here and nowhere else.
@@ -223,7 +228,7 @@ impl ManualClock {
     /// Moves the clock forward (it stops at [`MAX_NS`](Self::MAX_NS)) and wakes the waiters
     /// whose time has come.
     pub fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let by = nanos(by);
         let mut now = self.0.ns.load(Acquire);
         while let Err(seen) = self.0.ns.compare_exchange(
             now,
@@ -271,7 +276,7 @@ impl Scale {
     }
 
     pub(crate) fn duration_to_ticks(self, duration: Duration) -> u64 {
-        self.to_ticks(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+        self.to_ticks(nanos(duration))
     }
 }
 

@@ -233,22 +233,14 @@ const SHAPES: [Option<Shape>; 8] = [
     Some(Shape::SlidingLog),
 ];
 
-/// The kind of a quota.
-pub(super) fn kind_of(shape: Shape) -> u32 {
-    let kind = SHAPES.iter().position(|known| *known == Some(shape));
-    kind.expect("all shapes have a kind") as u32
-}
-
-/// The number of a meter.
-pub(super) fn meter_of(meter: Meter) -> u32 {
-    match meter {
-        Meter::Requests => LLMRL_REQUESTS,
-        Meter::Tokens => LLMRL_TOKENS,
-        Meter::Input => LLMRL_INPUT_TOKENS,
-        Meter::Output => LLMRL_OUTPUT_TOKENS,
-        Meter::Weighted(_) => LLMRL_WEIGHTED_TOKENS,
-    }
-}
+// The core's numbers are the interface's.
+const _: () = {
+    assert!(Shape::Bucket as u32 == LLMRL_TOKEN_BUCKET && Shape::Pacing as u32 == LLMRL_PACING);
+    assert!(Shape::FixedWindow as u32 == LLMRL_FIXED_WINDOW);
+    assert!(Shape::SlidingCounter as u32 == LLMRL_SLIDING_WINDOW_COUNTER);
+    assert!(Shape::SlidingWindow as u32 == LLMRL_SLIDING_WINDOW);
+    assert!(Shape::SlidingLog as u32 == LLMRL_SLIDING_WINDOW_LOG);
+};
 
 impl Message {
     /// Explains what is wrong with a limit; `index` is left out where there is only

@@ -11,8 +11,7 @@ use super::limit::{
 use super::status::*;
 use super::table::Table;
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_in, guard, live, period, read, refuse, serial,
-    with_limiter,
+    Answer, Magic, Message, Object, Plain, copy_in, guard, live, period, read, refuse, with_limiter,
 };
 use crate::clock::Clock;
 use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Saved, Ticket, Wake};
@@ -255,7 +254,7 @@ unsafe fn make(
     let object = Arc::new(llmrl_limiter {
         magic: Magic::of::<llmrl_limiter>(),
         needs_permit: limiter.has_in_flight(),
-        table: Table::new(waiters + permits, serial()).ok_or(LLMRL_ERR_MEMORY)?,
+        table: Table::new(waiters + permits, limiter.serial()).ok_or(LLMRL_ERR_MEMORY)?,
         limiter,
     });
     // SAFETY: not null, so it can be written, as the caller says.

@@ -23,8 +23,9 @@ pub mod status;
 mod table;
 pub mod version;
 
+use crate::clock::nanos;
 use crate::error::Refused;
-use crate::sync::{Acquire, Relaxed, Release};
+use crate::sync::{Acquire, Release};
 use limiter::llmrl_limiter;
 use status::*;
 use std::any::Any;
@@ -274,11 +275,7 @@ impl Message {
 
 /// Nanoseconds for C; `None` is for ever, which no known time is mistaken for.
 fn wait_ns(wait: Option<Duration>) -> u64 {
-    wait.map_or(LLMRL_FOREVER, |wait| {
-        u64::try_from(wait.as_nanos())
-            .unwrap_or(u64::MAX)
-            .min(LLMRL_FOREVER - 1)
-    })
+    wait.map_or(LLMRL_FOREVER, |wait| nanos(wait).min(LLMRL_FOREVER - 1))
 }
 
 fn timeout(ns: u64) -> Option<Duration> {
@@ -307,12 +304,6 @@ unsafe fn refuse(refused: Refused, wait: *mut u64) -> llmrl_status {
         Refused::Closed => LLMRL_ERR_CLOSED,
         Refused::Cost(_) => LLMRL_ERR_COST,
     }
-}
-
-/// A number that differs between the limiters of a process.
-fn serial() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Relaxed)
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

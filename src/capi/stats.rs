@@ -155,8 +155,8 @@ impl llmrl_limiter {
         let (available, paused_ns) = (state.available, wait_ns(Some(state.paused)));
         Ok(match state.limit.0 {
             Kind::Quota(quota) => llmrl_limit_state {
-                kind: kind_of(quota.shape),
-                meter: meter_of(quota.meter),
+                kind: quota.shape as u32,
+                meter: quota.meter.number(),
                 amount: quota.amount,
                 period_ns: quota.period_ns,
                 burst: quota.holds(),

@@ -233,6 +233,17 @@ impl Meter {
         }
     }
 
+    /// Its number in the C interface, and in what is saved.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Requests => 1,
+            Self::Tokens => 2,
+            Self::Input => 3,
+            Self::Output => 4,
+            Self::Weighted(_) => 5,
+        }
+    }
+
     pub(crate) fn weights(self) -> Option<Weights> {
         match self {
             Self::Weighted(weights) => Some(weights),

@@ -14,7 +14,7 @@ pub use cost::{Cost, Meter, Weights};
 pub use in_flight::InFlight;
 pub use token_bucket::{Short, TokenBucket};
 
-use crate::clock::Scale;
+use crate::clock::{Scale, nanos};
 use crate::error::OutOfRange;
 use account::Account;
 use history::{Extent, History};
@@ -78,15 +78,15 @@ pub(crate) enum Kind {
     InFlight(u64),
 }
 
-/// How a quota is counted.
+/// How a quota is counted. The numbers are the kinds of the C interface, and of what is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    Bucket,
-    Pacing,
-    FixedWindow,
-    SlidingCounter,
-    SlidingWindow,
-    SlidingLog,
+    Bucket = 1,
+    Pacing = 3,
+    FixedWindow = 4,
+    SlidingCounter = 5,
+    SlidingWindow = 6,
+    SlidingLog = 7,
 }
 
 /// So much of something in a period.
@@ -258,10 +258,6 @@ impl Limit {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Where the positions of all accounts begin: high enough that no balance reaches below zero.
 const START: u64 = 1 << 49;
 /// Where the windows of all lines begin: what is before the first one does not count at any reach.
@@ -292,7 +288,7 @@ impl Quota {
             Shape::Bucket | Shape::Pacing => Rate::new(self.amount, self.period_ns)?,
             _ => {
                 OutOfRange::check("amount", self.amount, 1, Cost::MAX)?;
-                Rate::new(1, self.period_ns)?;
+                let whole = Rate::new(1, self.period_ns)?;
                 match self.shape {
                     Shape::SlidingLog => Rate::new(1, 1)?,
                     Shape::SlidingWindow => {
@@ -301,7 +297,7 @@ impl Quota {
                         OutOfRange::check("resolution", parts, 1, self.period_ns)?;
                         Rate::new(parts, self.period_ns)?
                     }
-                    _ => Rate::new(1, self.period_ns)?,
+                    _ => whole,
                 }
             }
         };

@@ -4,7 +4,7 @@ use super::account::{Account, check_amount, need, never_fits};
 use super::line::{Line, Rate};
 use super::published::Published;
 use super::{Kind, Limit, Opened};
-use crate::clock::{Clock, Scale};
+use crate::clock::{Clock, Scale, nanos};
 use crate::error::{ConfigError, OutOfRange};
 use crate::sync::{Mutex, lock};
 use crossbeam_utils::CachePadded;
@@ -179,8 +179,7 @@ impl TokenBucket {
     /// # Errors
     /// A number out of range; then nothing has changed.
     pub fn retune(&self, amount: u64, per: Duration, burst: u64) -> Result<(), OutOfRange> {
-        let period_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
-        let rate = Rate::new(amount, period_ns)?;
+        let rate = Rate::new(amount, nanos(per))?;
         OutOfRange::check("burst", burst, 1, crate::Cost::MAX)?;
         self.change(|line, now| line.retuned(rate, self.scale, burst, now));
         Ok(())

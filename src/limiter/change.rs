@@ -6,6 +6,7 @@
 
 use super::build::Entry;
 use super::{Core, Limiter};
+use crate::clock::nanos;
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::line::Line;
 use crate::limit::{InFlight, Quota, Shape};
@@ -32,7 +33,7 @@ impl Limiter {
         per: Duration,
         burst: u64,
     ) -> Result<(), ConfigError> {
-        let period_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
+        let period_ns = nanos(per);
         self.core.change_line(index, |core, quota, line, now| {
             let resolution = match quota.shape {
                 // As many as there is memory for.
@@ -58,7 +59,7 @@ impl Limiter {
     /// # Errors
     /// No fixed window at `index`; nothing, or more than a period.
     pub fn align(&self, index: usize, resets_in: Duration) -> Result<(), ConfigError> {
-        let resets_in_ns = u64::try_from(resets_in.as_nanos()).unwrap_or(u64::MAX);
+        let resets_in_ns = nanos(resets_in);
         self.core.change_line(index, |core, quota, line, now| {
             if quota.shape != Shape::FixedWindow {
                 return Err(OutOfRange::count("fixed windows", 0, 1));

@@ -258,6 +258,11 @@ impl Limiter {
             .settle(&mut grant, Amounts::default(), self.core.slots);
     }
 
+    /// A number that differs between the limiters of the process.
+    pub(crate) fn serial(&self) -> u64 {
+        self.core.serial
+    }
+
     pub(crate) fn has_in_flight(&self) -> bool {
         self.core.slots > 0
     }

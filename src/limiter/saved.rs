@@ -17,8 +17,9 @@
 
 use super::build::Entry;
 use super::{Core, Limiter, MAX_LIMITS};
+use crate::clock::nanos;
 use crate::error::OutOfRange;
-use crate::limit::{Meter, Past, Quota, Shape};
+use crate::limit::{Past, Quota};
 use crate::sync::lock;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,22 +58,7 @@ impl fmt::Display for Corrupt {
 impl std::error::Error for Corrupt {}
 
 fn kind(quota: &Quota) -> u64 {
-    let shape = match quota.shape {
-        Shape::Bucket => 1,
-        Shape::Pacing => 3,
-        Shape::FixedWindow => 4,
-        Shape::SlidingCounter => 5,
-        Shape::SlidingWindow => 6,
-        Shape::SlidingLog => 7,
-    };
-    let meter = match quota.meter {
-        Meter::Requests => 1,
-        Meter::Tokens => 2,
-        Meter::Input => 3,
-        Meter::Output => 4,
-        Meter::Weighted(_) => 5,
-    };
-    meter << 8 | shape
+    u64::from(quota.meter.number()) << 8 | quota.shape as u64
 }
 
 fn checksum(words: &[u64]) -> u64 {
@@ -83,8 +69,7 @@ fn checksum(words: &[u64]) -> u64 {
 }
 
 fn unix_ns(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    nanos(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Limiter {
