@@ -32,6 +32,7 @@
 pub mod capi;
 mod clock;
 mod error;
+pub mod feedback;
 mod limit;
 mod limiter;
 mod park;
