@@ -873,6 +873,266 @@ llmrl_status llmrl_limiter_save(const llmrl_limiter *l,
 
 
 /* ----------------------------------------------------------------------------------------
+ * What providers say
+ *
+ * Answers tell how much is left, how long it takes to come back, and why a request was
+ * refused: in headers, in bodies, and in sentences, each provider in its own way.
+ * llmrl_answer_read() makes one struct of all of them. It needs no limiter, and no
+ * provider's name: headers mean what their names say, and a value is recognised by its
+ * form.
+ *
+ *     llmrl_header headers[1] = {{"retry-after-ms", 14, "120", 3}};
+ *     llmrl_answer answer = {0};
+ *     llmrl_reading reading;
+ *     answer.status = 429;
+ *     answer.headers = headers;
+ *     answer.header_count = 1;
+ *     llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading);
+ *     if (reading.answer_class == LLMRL_CLASS_RATE) wait_for(reading.wait_ns);
+ *
+ * Nothing that an answer says makes this fail: what is malformed, unknown or impossible
+ * is left out.
+ * ---------------------------------------------------------------------------------------- */
+
+/** As a count, a duration or a share in what is read: it was not said, or cannot be. */
+#define LLMRL_UNKNOWN UINT64_MAX
+
+/** As an index into llmrl_reading.quotas: none of them. */
+#define LLMRL_NO_QUOTA UINT32_MAX
+
+/**
+ * How many limits a reading has room for. The most that a provider is known to send is
+ * 12; beyond these the rest is left out.
+ */
+#define LLMRL_MAX_QUOTAS 16
+
+/** llmrl_reading.answer_class: the request was answered, with a status below 400. */
+#define LLMRL_CLASS_OK 1
+
+/** llmrl_reading.answer_class: more than the rate. Pause what is counted there, for all. */
+#define LLMRL_CLASS_RATE 2
+
+/**
+ * llmrl_reading.answer_class: too many at the same time. Lower the number in flight;
+ * what is there comes through in a second or so.
+ */
+#define LLMRL_CLASS_CONCURRENCY 3
+
+/**
+ * llmrl_reading.answer_class: the provider is short of capacity, which has nothing to do
+ * with the account's limits. Back off.
+ */
+#define LLMRL_CLASS_OVERLOAD 4
+
+/**
+ * llmrl_reading.answer_class: a rate over a day or longer that is not back within an
+ * hour, or whatever takes a day. Park the request, or send it elsewhere.
+ */
+#define LLMRL_CLASS_LONG 5
+
+/** llmrl_reading.answer_class: money or permission is missing. It does not pass with time. */
+#define LLMRL_CLASS_BILLING 6
+
+/**
+ * llmrl_reading.answer_class: the request is larger than the limit, which is the tripped
+ * one, and would be refused for ever.
+ */
+#define LLMRL_CLASS_OVERSIZE 7
+
+/** llmrl_reading.answer_class: another failure. So is a number that you do not know. */
+#define LLMRL_CLASS_OTHER 8
+
+/**
+ * llmrl_quota.meter, beside LLMRL_REQUESTS to LLMRL_OUTPUT_TOKENS: requests at the same
+ * time.
+ */
+#define LLMRL_CONCURRENCY 100
+
+/** llmrl_quota.meter: something else, such as bytes, or the share of a subscription. */
+#define LLMRL_OTHER_METER 101
+
+/** llmrl_quota.pool: the usual account of what is counted. */
+#define LLMRL_POOL_STANDARD 1
+
+/** llmrl_quota.pool: OpenAI's limit of a project. */
+#define LLMRL_POOL_PROJECT 2
+
+/** llmrl_quota.pool: OpenAI's "tokens_usage_based". */
+#define LLMRL_POOL_USAGE_BASED 3
+
+/** llmrl_quota.pool: Anthropic's Priority Tier. */
+#define LLMRL_POOL_PRIORITY 4
+
+/** llmrl_quota.pool: Anthropic's fast mode. */
+#define LLMRL_POOL_FAST 5
+
+/** llmrl_quota.pool: a subscription's share, as Anthropic's "unified" headers tell it. */
+#define LLMRL_POOL_SUBSCRIPTION 6
+
+/** llmrl_quota.pool: what a subscription allows beyond its share. */
+#define LLMRL_POOL_OVERAGE 7
+
+/** llmrl_quota.pool: Fireworks' prompt tokens that no cache had. */
+#define LLMRL_POOL_UNCACHED 8
+
+/** llmrl_quota.pool: set by a gateway, not by the provider behind it. */
+#define LLMRL_POOL_GATEWAY 9
+
+/** llmrl_reading.flags: the same request may pass later. */
+#define LLMRL_RETRYABLE 1
+
+/** llmrl_reading.flags: the answer has "x-should-retry: true". */
+#define LLMRL_SHOULD_RETRY 2
+
+/**
+ * llmrl_reading.flags: it has "x-should-retry: false". Not to be obeyed blindly:
+ * Cerebras sends it with what passes soonest.
+ */
+#define LLMRL_SHOULD_NOT_RETRY 4
+
+/** llmrl_reading.flags: served, but over or near a limit. */
+#define LLMRL_WARNING 8
+
+/** llmrl_quota.flags: the provider states another period than follows from its numbers. */
+#define LLMRL_MISLABELLED 1
+
+/**
+ * A header of an answer. Neither string needs a zero at its end, and names may be in any
+ * case.
+ */
+typedef struct llmrl_header {
+    /** The name, in name_size bytes; NULL if that is 0. */
+    const char *name;
+    /** See name. */
+    size_t name_size;
+    /** The value, in value_size bytes; NULL if that is 0. */
+    const char *value;
+    /** See value. */
+    size_t value_size;
+} llmrl_header;
+
+/** An answer. May grow at the end in later versions, so its size is passed along with it. */
+typedef struct llmrl_answer {
+    /** The status, 100 to 999. */
+    uint32_t status;
+    /** Zero. */
+    uint32_t reserved0;
+    /** The headers, header_count of them; NULL if that is 0. */
+    const struct llmrl_header *headers;
+    /** See headers. */
+    size_t header_count;
+    /**
+     * The body, in body_size bytes; NULL if that is 0. It is looked at only if status is
+     * 400 or above, and only its first 65536 bytes, so none needs to be given of an
+     * answer that streams.
+     */
+    const void *body;
+    /** See body. */
+    size_t body_size;
+    /**
+     * The wall-clock time, nanoseconds since 1970; 0 for the system's. Dates are compared
+     * with the answer's own "Date" instead, when it has one.
+     */
+    uint64_t wall_now_ns;
+} llmrl_answer;
+
+/** What an answer says about one limit. */
+typedef struct llmrl_quota {
+    /**
+     * What it counts: LLMRL_REQUESTS to LLMRL_OUTPUT_TOKENS, LLMRL_CONCURRENCY or
+     * LLMRL_OTHER_METER. LLMRL_TOKENS are usually input and output tokens together.
+     */
+    uint32_t meter;
+    /** Which of several accounts, LLMRL_POOL_STANDARD to LLMRL_POOL_GATEWAY. */
+    uint32_t pool;
+    /** LLMRL_MISLABELLED or none. */
+    uint32_t flags;
+    /** Zero. */
+    uint32_t reserved0;
+    /** How much in a period, or LLMRL_UNKNOWN. */
+    uint64_t limit;
+    /**
+     * How much of it is left, at most limit, or LLMRL_UNKNOWN. Providers round it,
+     * Anthropic to thousands.
+     */
+    uint64_t remaining;
+    /**
+     * How long until all of it is back (a bucket), or the window ends; at most 366 days,
+     * or LLMRL_UNKNOWN. Of the next request it says nothing: of a bucket that refills
+     * evenly, n are there after (n - remaining) / limit * period_ns.
+     */
+    uint64_t reset_ns;
+    /**
+     * How much is used, in millionths, where shares are told instead of counts; or
+     * LLMRL_UNKNOWN. May be above a million.
+     */
+    uint64_t utilization;
+    /**
+     * The period that the provider states, by the header's name or in its text, or
+     * LLMRL_UNKNOWN.
+     */
+    uint64_t window_ns;
+    /**
+     * The period that follows from limit, remaining and reset if it is a bucket that
+     * refills evenly, else the one that is stated, or LLMRL_UNKNOWN.
+     */
+    uint64_t period_ns;
+    /** The period that follows is at least this, or LLMRL_UNKNOWN if none follows, */
+    uint64_t solved_low_ns;
+    /** and shorter than this, or LLMRL_UNKNOWN if there is no bound. */
+    uint64_t solved_high_ns;
+    /** Zero. */
+    uint64_t reserved[2];
+} llmrl_quota;
+
+/**
+ * What one answer says about limits. May grow at the end in later versions, so its size
+ * is passed along with it.
+ */
+typedef struct llmrl_reading {
+    /** What became of the request: LLMRL_CLASS_OK to LLMRL_CLASS_OTHER. */
+    uint32_t answer_class;
+    /**
+     * What was exceeded, as in llmrl_quota; 0 if it is not told and not the only
+     * thing that can be meant.
+     */
+    uint32_t meter;
+    /** LLMRL_RETRYABLE to LLMRL_WARNING, any of them. */
+    uint32_t flags;
+    /** How many of quotas there are. */
+    uint32_t quota_count;
+    /** The one of them that refused the request, or LLMRL_NO_QUOTA. */
+    uint32_t tripped;
+    /** Zero. */
+    uint32_t reserved0;
+    /**
+     * How long the provider says to wait, from when it answered; at most 366 days. 0,
+     * which comes with LLMRL_CLASS_CONCURRENCY only, is "at once, but fewer at a time".
+     * LLMRL_UNKNOWN when nothing was said, where waiting does not help, and with
+     * LLMRL_CLASS_OK.
+     */
+    uint64_t wait_ns;
+    /** How much the refused request asked for, or LLMRL_UNKNOWN. */
+    uint64_t requested;
+    /** What was said about each limit, in the order of the answer. The rest is zero. */
+    struct llmrl_quota quotas[LLMRL_MAX_QUOTAS];
+} llmrl_reading;
+
+/**
+ * Reads what an answer says about limits; answer_size is sizeof *answer, and out_size
+ * sizeof *out. Any thread. Takes time in proportion to the size of headers and body, a
+ * microsecond or so without a body, and allocates only for a body.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL (also for a string, headers or a body that has a size
+ * and is NULL), LLMRL_ERR_SIZE, LLMRL_ERR_FLAGS, or LLMRL_ERR_RANGE for the status.
+ */
+llmrl_status llmrl_answer_read(const struct llmrl_answer *answer,
+                               size_t answer_size,
+                               struct llmrl_reading *out,
+                               size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
  * Token bucket, by itself
  *
  * One limit without a queue, for those who want no more. Taking is one reading of the

@@ -12,13 +12,14 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "status",
     "limit",
     "clock",
     "limiter",
     "permits",
     "stats",
+    "feedback",
     "bucket",
     "in_flight",
     "version",

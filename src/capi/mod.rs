@@ -14,6 +14,7 @@
 pub mod bucket;
 pub mod clock;
 mod entries;
+pub mod feedback;
 pub mod in_flight;
 pub mod limit;
 pub mod limiter;

@@ -26,9 +26,12 @@ pub(super) struct Body<'a> {
 
 impl Body<'_> {
     pub(super) fn read(&mut self, body: &[u8]) {
-        let body = &body[..body.len().min(MAX_BODY)];
-        if !self.json(body, 0) {
-            prose(body, self.facts());
+        self.text(&body[..body.len().min(MAX_BODY)], 0);
+    }
+
+    fn text(&mut self, text: &[u8], nesting: u32) {
+        if !self.json(text, nesting) {
+            prose(text, self.facts());
         }
     }
 
@@ -91,9 +94,7 @@ impl Body<'_> {
         let bytes = text.as_bytes();
         match key {
             "message" | "Message" | "msg" | "error" | "detail" | "title" => {
-                if !self.json(bytes, nesting + 1) {
-                    prose(bytes, self.facts());
-                }
+                self.text(bytes, nesting + 1);
             }
             "code" | "type" | "__type" | "param" => self.code(text),
             "status" => self.facts().google |= text == "RESOURCE_EXHAUSTED",

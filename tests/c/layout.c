@@ -64,6 +64,47 @@ int main(void)
     AT(llmrl_limit_state, available, 32);
     AT(llmrl_limit_state, paused_ns, 40);
 
+    EQUAL(sizeof(llmrl_header), 4 * sizeof(void *));
+    AT(llmrl_header, name, 0);
+    AT(llmrl_header, name_size, sizeof(void *));
+    AT(llmrl_header, value, 2 * sizeof(void *));
+    AT(llmrl_header, value_size, 3 * sizeof(void *));
+
+    EQUAL(sizeof(llmrl_answer), 16 + 4 * sizeof(void *));
+    AT(llmrl_answer, status, 0);
+    AT(llmrl_answer, reserved0, 4);
+    AT(llmrl_answer, headers, 8);
+    AT(llmrl_answer, header_count, 8 + sizeof(void *));
+    AT(llmrl_answer, body, 8 + 2 * sizeof(void *));
+    AT(llmrl_answer, body_size, 8 + 3 * sizeof(void *));
+    AT(llmrl_answer, wall_now_ns, 8 + 4 * sizeof(void *));
+
+    EQUAL(sizeof(llmrl_quota), 96);
+    AT(llmrl_quota, meter, 0);
+    AT(llmrl_quota, pool, 4);
+    AT(llmrl_quota, flags, 8);
+    AT(llmrl_quota, reserved0, 12);
+    AT(llmrl_quota, limit, 16);
+    AT(llmrl_quota, remaining, 24);
+    AT(llmrl_quota, reset_ns, 32);
+    AT(llmrl_quota, utilization, 40);
+    AT(llmrl_quota, window_ns, 48);
+    AT(llmrl_quota, period_ns, 56);
+    AT(llmrl_quota, solved_low_ns, 64);
+    AT(llmrl_quota, solved_high_ns, 72);
+    AT(llmrl_quota, reserved, 80);
+
+    EQUAL(sizeof(llmrl_reading), 40 + 16 * 96);
+    AT(llmrl_reading, answer_class, 0);
+    AT(llmrl_reading, meter, 4);
+    AT(llmrl_reading, flags, 8);
+    AT(llmrl_reading, quota_count, 12);
+    AT(llmrl_reading, tripped, 16);
+    AT(llmrl_reading, reserved0, 20);
+    AT(llmrl_reading, wait_ns, 24);
+    AT(llmrl_reading, requested, 32);
+    AT(llmrl_reading, quotas, 40);
+
     EQUAL(LLMRL_OK, 0);
     EQUAL(LLMRL_PENDING, 1);
     EQUAL(LLMRL_REFUSED, 2);
@@ -92,5 +133,31 @@ int main(void)
     EQUAL(LLMRL_OVERSIZE_WHEN_FULL, 1);
     EQUAL(LLMRL_START_EMPTY, 2);
     EQUAL(LLMRL_MAX_LIMITS, 8);
+    CHECK(LLMRL_UNKNOWN == UINT64_MAX && LLMRL_NO_QUOTA == UINT32_MAX);
+    EQUAL(LLMRL_MAX_QUOTAS, 16);
+    EQUAL(LLMRL_CLASS_OK, 1);
+    EQUAL(LLMRL_CLASS_RATE, 2);
+    EQUAL(LLMRL_CLASS_CONCURRENCY, 3);
+    EQUAL(LLMRL_CLASS_OVERLOAD, 4);
+    EQUAL(LLMRL_CLASS_LONG, 5);
+    EQUAL(LLMRL_CLASS_BILLING, 6);
+    EQUAL(LLMRL_CLASS_OVERSIZE, 7);
+    EQUAL(LLMRL_CLASS_OTHER, 8);
+    EQUAL(LLMRL_CONCURRENCY, 100);
+    EQUAL(LLMRL_OTHER_METER, 101);
+    EQUAL(LLMRL_POOL_STANDARD, 1);
+    EQUAL(LLMRL_POOL_PROJECT, 2);
+    EQUAL(LLMRL_POOL_USAGE_BASED, 3);
+    EQUAL(LLMRL_POOL_PRIORITY, 4);
+    EQUAL(LLMRL_POOL_FAST, 5);
+    EQUAL(LLMRL_POOL_SUBSCRIPTION, 6);
+    EQUAL(LLMRL_POOL_OVERAGE, 7);
+    EQUAL(LLMRL_POOL_UNCACHED, 8);
+    EQUAL(LLMRL_POOL_GATEWAY, 9);
+    EQUAL(LLMRL_RETRYABLE, 1);
+    EQUAL(LLMRL_SHOULD_RETRY, 2);
+    EQUAL(LLMRL_SHOULD_NOT_RETRY, 4);
+    EQUAL(LLMRL_WARNING, 8);
+    EQUAL(LLMRL_MISLABELLED, 1);
     return 0;
 }

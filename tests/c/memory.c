@@ -4,12 +4,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Pages of address space, and of memory that is resident. */
+/* Pages of address space, and of memory that is resident and not mapped from a file, as the library's code is. */
 static void pages(unsigned long *space, unsigned long *resident)
 {
+    unsigned long shared;
     FILE *file = fopen("/proc/self/statm", "r");
     CHECK(file != NULL);
-    CHECK(fscanf(file, "%lu %lu", space, resident) == 2);
+    CHECK(fscanf(file, "%lu %lu %lu", space, resident, &shared) == 3);
+    *resident -= shared;
     fclose(file);
 }
 

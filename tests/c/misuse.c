@@ -572,6 +572,71 @@ static void after_close(void)
     llmrl_limiter_free(l);
 }
 
+static void answers(void)
+{
+    llmrl_header headers[2];
+    llmrl_answer answer;
+    llmrl_reading reading, before;
+    unsigned char longer[sizeof(llmrl_answer) + 8], odd[sizeof(llmrl_reading) + 2], odd_headers[sizeof headers + 1];
+    uint32_t answer_class;
+
+    memset(headers, 0, sizeof headers);
+    memset(&answer, 0, sizeof answer);
+    memset(&reading, 0x55, sizeof reading);
+    memcpy(&before, &reading, sizeof before);
+    headers[0].name = "Retry-After", headers[0].name_size = 11;
+    headers[0].value = "5 and more", headers[0].value_size = 1;
+    answer.status = 429;
+    answer.headers = headers;
+    answer.header_count = 2;
+
+    EQUAL(llmrl_answer_read(NULL, sizeof answer, &reading, sizeof reading), LLMRL_ERR_NULL);
+    EQUAL(llmrl_answer_read(&answer, sizeof answer, NULL, sizeof reading), LLMRL_ERR_NULL);
+    EQUAL(llmrl_answer_read(&answer, 0, &reading, sizeof reading), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_answer_read(&answer, 5000, &reading, sizeof reading), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, 0), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, 5000), LLMRL_ERR_SIZE);
+    answer.status = 99, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_RANGE);
+    answer.status = 1000, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_RANGE);
+    answer.status = 65536 + 429, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_RANGE);
+    answer.status = 429;
+    answer.reserved0 = 1, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_FLAGS);
+    answer.reserved0 = 0;
+    answer.headers = NULL, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_NULL);
+    answer.headers = headers;
+    answer.body_size = 1, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_NULL);
+    answer.body_size = 0;
+    headers[1].name_size = 1, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_NULL);
+    headers[1].name_size = 0;
+    headers[1].value_size = 1, EQUAL(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading), LLMRL_ERR_NULL);
+    headers[1].value_size = 0;
+    EQUAL(memcmp(&reading, &before, sizeof reading), 0);
+
+    /* Sizes of other versions. */
+    memset(longer, 0, sizeof longer);
+    memcpy(longer, &answer, sizeof answer);
+    OK(llmrl_answer_read((const llmrl_answer *)(const void *)longer, sizeof longer, &reading, sizeof reading));
+    EQUAL(reading.wait_ns, 5 * SECOND);
+    longer[sizeof longer - 1] = 1;
+    EQUAL(llmrl_answer_read((const llmrl_answer *)(const void *)longer, sizeof longer, &reading, sizeof reading),
+          LLMRL_ERR_SIZE);
+    memset(odd, 0xee, sizeof odd);
+    OK(llmrl_answer_read(&answer, sizeof answer, (llmrl_reading *)(void *)(odd + 1), 4));
+    memcpy(&answer_class, odd + 1, 4);
+    EQUAL(answer_class, LLMRL_CLASS_RATE);
+    EQUAL(odd[0], 0xee);
+    EQUAL(odd[5], 0xee);
+    /* A status alone is an answer, and nobody minds odd addresses. */
+    OK(llmrl_answer_read(&answer, 4, &reading, sizeof reading));
+    EQUAL(reading.wait_ns, LLMRL_UNKNOWN);
+    memcpy(odd_headers + 1, headers, sizeof headers);
+    answer.headers = (const llmrl_header *)(const void *)(odd_headers + 1);
+    OK(llmrl_answer_read(&answer, sizeof answer, (llmrl_reading *)(void *)(odd + 1), sizeof reading));
+    memcpy(&reading, odd + 1, sizeof reading);
+    EQUAL(reading.wait_ns, 5 * SECOND);
+    EQUAL(odd[sizeof odd - 1], 0xee);
+}
+
 int main(void)
 {
     nulls();
@@ -586,5 +651,6 @@ int main(void)
     timeouts();
     full();
     after_close();
+    answers();
     return 0;
 }

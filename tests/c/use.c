@@ -190,6 +190,77 @@ static void a_clock(void)
     llmrl_clock_free(clock);
 }
 
+static llmrl_header header(const char *name, const char *value)
+{
+    llmrl_header header;
+    header.name = name;
+    header.name_size = strlen(name);
+    header.value = value;
+    header.value_size = strlen(value);
+    return header;
+}
+
+static void an_answer(void)
+{
+    static const char body[] = "{\"error\": {\"message\": \"Rate limit reached on tokens per min (TPM): Limit 100000, "
+                               "Used 99918, Requested 2094. Please try again in 14h29m11.04s\"}}";
+    llmrl_header headers[4];
+    llmrl_answer answer;
+    llmrl_reading reading;
+
+    memset(&answer, 0, sizeof answer);
+    headers[0] = header("X-RateLimit-Limit-Requests", "500");
+    headers[1] = header("X-RateLimit-Remaining-Requests", "499");
+    headers[2] = header("X-RateLimit-Reset-Requests", "120ms");
+    headers[3] = header("retry-after", "Sun, 09 Aug 2026 12:05:00 GMT");
+    answer.status = 200;
+    answer.headers = headers;
+    answer.header_count = 3;
+    OK(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading));
+    EQUAL(reading.answer_class, LLMRL_CLASS_OK);
+    EQUAL(reading.meter, 0);
+    EQUAL(reading.flags, 0);
+    EQUAL(reading.quota_count, 1);
+    EQUAL(reading.tripped, LLMRL_NO_QUOTA);
+    EQUAL(reading.wait_ns, LLMRL_UNKNOWN);
+    EQUAL(reading.requested, LLMRL_UNKNOWN);
+    EQUAL(reading.quotas[0].meter, LLMRL_REQUESTS);
+    EQUAL(reading.quotas[0].pool, LLMRL_POOL_STANDARD);
+    EQUAL(reading.quotas[0].limit, 500);
+    EQUAL(reading.quotas[0].remaining, 499);
+    EQUAL(reading.quotas[0].reset_ns, 120 * 1000000);
+    EQUAL(reading.quotas[0].utilization, LLMRL_UNKNOWN);
+    EQUAL(reading.quotas[0].window_ns, LLMRL_UNKNOWN);
+    EQUAL(reading.quotas[0].period_ns, MINUTE);
+    EQUAL(reading.quotas[0].solved_low_ns, MINUTE);
+    EQUAL(reading.quotas[0].solved_high_ns, LLMRL_UNKNOWN);
+    EQUAL(reading.quotas[1].meter, 0);
+
+    /* A limit that is called one of a minute, and is one of thirty days. */
+    answer.status = 429;
+    answer.body = body;
+    answer.body_size = strlen(body);
+    OK(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading));
+    EQUAL(reading.answer_class, LLMRL_CLASS_LONG);
+    EQUAL(reading.meter, LLMRL_TOKENS);
+    EQUAL(reading.flags, LLMRL_RETRYABLE);
+    EQUAL(reading.requested, 2094);
+    EQUAL(reading.quota_count, 2);
+    EQUAL(reading.tripped, 1);
+    EQUAL(reading.quotas[1].flags, LLMRL_MISLABELLED);
+    EQUAL(reading.quotas[1].window_ns, MINUTE);
+    EQUAL(reading.quotas[1].period_ns, 43200 * MINUTE);
+
+    /* Against the clock that is given. */
+    answer.header_count = 4;
+    answer.body = NULL;
+    answer.body_size = 0;
+    answer.wall_now_ns = 1786277100 * SECOND - 7;
+    OK(llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading));
+    EQUAL(reading.answer_class, LLMRL_CLASS_RATE);
+    EQUAL(reading.wait_ns, 7);
+}
+
 int main(void)
 {
     versions();
@@ -197,5 +268,6 @@ int main(void)
     without_permits();
     a_clock();
     a_saved_state();
+    an_answer();
     return 0;
 }
