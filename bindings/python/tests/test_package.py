@@ -62,6 +62,15 @@ def test_backends_offer_the_same(name):
         assert getattr(ours, method).__doc__
 
 
+def test_backends_offer_the_same_function():
+    native = pytest.importorskip("llmrl._native", exc_type=ModuleNotFoundError)
+    from llmrl import _ctypes
+
+    have, want = (inspect.signature(module.read_answer).parameters.values() for module in (native, _ctypes))
+    assert [(p.name, p.kind, p.default) for p in have] == [(p.name, p.kind, p.default) for p in want]
+    assert native.read_answer.__doc__
+
+
 def test_stub_file_matches_the_extension():
     native = pytest.importorskip("llmrl._native", exc_type=ModuleNotFoundError)
     stub = ast.parse((resources.files("llmrl") / "_native.pyi").read_text(encoding="utf-8"))

@@ -11,9 +11,10 @@ async with limiter.acquire(input=1200, output=400) as permit:
 
 from __future__ import annotations
 
-from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version
+from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
 from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
+from ._feedback import Quota, Reading
 from ._limit import Limit
 from ._meter import Weights
 from ._types import LimitState, Stats
@@ -32,12 +33,15 @@ __all__ = [
     "Never",
     "Permit",
     "QueueFull",
+    "Quota",
+    "Reading",
     "StalePermit",
     "Stats",
     "TokenBucket",
     "Weights",
     "__version__",
     "backend",
+    "read_answer",
     "until_midnight",
     "until_reset",
 ]

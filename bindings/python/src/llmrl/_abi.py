@@ -49,6 +49,46 @@ class LimitState(ctypes.Structure):
     _fields_ = list(zip(LIMIT_STATE, (c_uint32, c_uint32, c_uint64, c_uint64, c_uint64, c_int64, c_uint64)))
 
 
+class Header(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("name_size", c_size_t), ("value", c_char_p), ("value_size", c_size_t)]
+
+
+class Answer(ctypes.Structure):
+    _fields_ = [
+        ("status", c_uint32),
+        ("reserved0", c_uint32),
+        ("headers", POINTER(Header)),
+        ("header_count", c_size_t),
+        ("body", c_char_p),
+        ("body_size", c_size_t),
+        ("wall_now_ns", c_uint64),
+    ]
+
+
+QUOTA32 = ("meter", "pool", "flags")
+QUOTA64 = ("limit", "remaining", "reset_ns", "utilization", "window_ns", "period_ns", "solved_low_ns", "solved_high_ns")
+# In the order in which _feedback.make_reading wants them.
+QUOTA = QUOTA32 + QUOTA64
+READING = ("answer_class", "meter", "flags", "tripped", "wait_ns", "requested")
+
+
+class Quota(ctypes.Structure):
+    _fields_ = [
+        *((name, c_uint32) for name in (*QUOTA32, "reserved0")),
+        *((name, c_uint64) for name in QUOTA64),
+        ("reserved", c_uint64 * 2),
+    ]
+
+
+class Reading(ctypes.Structure):
+    _fields_ = [
+        *((name, c_uint32) for name in ("answer_class", "meter", "flags", "quota_count", "tripped", "reserved0")),
+        ("wait_ns", c_uint64),
+        ("requested", c_uint64),
+        ("quotas", Quota * 16),
+    ]
+
+
 # The context goes back to the callback as a plain number; _ctypes.py says what it is good for.
 WAKE = ctypes.CFUNCTYPE(None, c_ssize_t, c_uint64)
 
@@ -73,6 +113,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_limiter_save": (c_int32, c_void_p, c_uint64, c_char_p, c_size_t, POINTER(c_size_t)),
     "llmrl_limiter_stats": (c_int32, c_void_p, POINTER(Stats), c_size_t),
     "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),
+    "llmrl_answer_read": (c_int32, POINTER(Answer), c_size_t, POINTER(Reading), c_size_t),
     "llmrl_clock_new": (c_int32, c_uint64, _outp),
     "llmrl_clock_advance": (c_int32, c_void_p, c_uint64),
     "llmrl_clock_now": (c_int32, c_void_p, _out64),

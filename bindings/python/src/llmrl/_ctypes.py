@@ -14,12 +14,13 @@ from typing import Any, Generator, Optional, SupportsIndex
 
 from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
+from ._ctypes_feedback import read_answer
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._hub import Hub, adopt, refuse_in_loop
 from ._types import IN_FLIGHT, LimitState, Stats, make_limit_state, make_stats
 
-__all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "library_version"]
+__all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "library_version", "read_answer"]
 
 library_version: str = lib.llmrl_version().decode()
 

@@ -2,11 +2,20 @@
 from types import TracebackType
 from typing import Any, Generator, Optional, SupportsIndex, Union, final
 
+from ._feedback import Headers, Reading
 from ._hub import Hub
 from ._limit import Limit
 from ._types import LimitState, Stats
 
 library_version: str
+
+def read_answer(
+    status: SupportsIndex,
+    headers: Headers,
+    body: Union[str, bytes, bytearray, memoryview] = b"",
+    *,
+    now: Optional[Union[int, float]] = None,
+) -> Reading: ...
 
 @final
 class ManualClock:

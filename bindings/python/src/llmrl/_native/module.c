@@ -49,7 +49,9 @@ static int fill(PyObject *module) {
         take("llmrl._limit", "options", &native.options) ||
         take("llmrl._limit", "bucket", &native.bucket_options) || take("llmrl._hub", "Hub", &native.hub) ||
         take("llmrl._hub", "adopt", &native.adopt) || take("llmrl._types", "make_stats", &native.make_stats) ||
-        take("llmrl._types", "make_limit_state", &native.make_limit_state) || args_init())
+        take("llmrl._types", "make_limit_state", &native.make_limit_state) ||
+        take("llmrl._feedback", "arguments", &native.answer_arguments) ||
+        take("llmrl._feedback", "make_reading", &native.make_reading) || args_init())
         return -1;
     PyObject *version = PySys_GetObject("hexversion");
     if (!version || acquire_init(PyLong_AsUnsignedLong(version))) return -1;
@@ -65,12 +67,24 @@ static int fill(PyObject *module) {
                : 0;
 }
 
+static PyMethodDef functions[] = {
+    {"read_answer", METHOD(feedback_read_answer), METH_VARARGS | METH_KEYWORDS,
+     "read_answer(status, headers, body=b'', *, now=None)\n--\n\n"
+     "Read what a provider's answer says about limits: a Reading.\n\n"
+     "headers: a mapping or pairs of name and value, str or bytes, in any case and order; those of httpx, requests and aiohttp will do.\n"
+     "No provider needs to be named. body: looked at only when status is 400 or above, and only its first 64 KiB.\n"
+     "now: the wall-clock time in seconds since 1970, None for the system's; the answer's own Date comes first.\n"
+     "What is malformed, unknown or impossible is left out. Raises TypeError or ValueError for arguments only."},
+    {NULL, NULL, 0, NULL},
+};
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "llmrl._native",
     .m_doc = "libllmrl for CPython, through its C ABI.",
     /* Single-phase and without per-module state: the statics here serve one interpreter, and others refuse to import it. */
     .m_size = -1,
+    .m_methods = functions,
 };
 
 PyMODINIT_FUNC PyInit__native(void);

@@ -1,0 +1,29 @@
+"""``read_answer`` of the ctypes backend."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import byref
+from typing import Optional, SupportsIndex, Union
+
+from . import _abi, _feedback
+from ._args import Number
+from ._ctypes_parts import check, lib
+from ._feedback import Headers, Reading
+
+
+def read_answer(
+    status: SupportsIndex,
+    headers: Headers,
+    body: Union[str, bytes, bytearray, memoryview] = b"",
+    *,
+    now: Optional[Number] = None,
+) -> Reading:
+    """Read what a provider's answer says about limits; see the extension for the details."""
+    code, pairs, content, now_ns = _feedback.arguments(status, headers, body, now=now)
+    array = (_abi.Header * len(pairs))(*((name, len(name), value, len(value)) for name, value in pairs))
+    answer = _abi.Answer(code, 0, array, len(pairs), content, len(content), now_ns)
+    raw = _abi.Reading()
+    check(lib.llmrl_answer_read(byref(answer), ctypes.sizeof(answer), byref(raw), ctypes.sizeof(raw)), "read_answer")
+    quotas = [[getattr(quota, name) for name in _abi.QUOTA] for quota in raw.quotas[: raw.quota_count]]
+    return _feedback.make_reading([getattr(raw, name) for name in _abi.READING], quotas)
