@@ -48,7 +48,7 @@ use std::time::SystemTime;
 /// answer's own `Date` instead, when it has one.
 ///
 /// Never fails, and never panics: what is malformed, unknown or impossible is left out. Takes time in proportion to the size
-/// of headers and body: about a microsecond for twenty headers. Allocates only for a body.
+/// of headers and body: some 7 us for twenty headers, and 5 us more for an error's body. Allocates only for a body.
 pub fn read_answer<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     status: u16,
     headers: impl IntoIterator<Item = (N, V)>,

@@ -21,7 +21,7 @@ def read_answer(
 ) -> Reading:
     """Read what a provider's answer says about limits; see the extension for the details."""
     code, pairs, content, now_ns = _feedback.arguments(status, headers, body, now=now)
-    array = (_abi.Header * len(pairs))(*((name, len(name), value, len(value)) for name, value in pairs))
+    array = (_abi.Header * len(pairs))(*(_abi.Header(name, len(name), value, len(value)) for name, value in pairs))
     answer = _abi.Answer(code, 0, array, len(pairs), content, len(content), now_ns)
     raw = _abi.Reading()
     check(lib.llmrl_answer_read(byref(answer), ctypes.sizeof(answer), byref(raw), ctypes.sizeof(raw)), "read_answer")
