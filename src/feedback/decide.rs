@@ -48,8 +48,11 @@ pub(super) fn decide(
         len: quotas.len as u8,
         quotas: quotas.all,
     };
-    if reading.class == Class::Concurrency {
-        reading.axis = Some(Axis::Concurrency);
+    match reading.class {
+        Class::Concurrency => reading.axis = Some(Axis::Concurrency),
+        // No limit of the account's has to do with these.
+        Class::Overload | Class::Other => (reading.axis, reading.tripped) = (None, None),
+        _ => {}
     }
     let wait = wait(reading.class, &headers, &facts, &quotas, now);
     if reading.class == Class::Rate {

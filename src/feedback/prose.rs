@@ -66,7 +66,8 @@ impl Sentence<'_> {
     fn note(&self, facts: &mut Facts) {
         let (before, next) = (self.word(-1), self.word(1));
         match self.word(0) {
-            b"limit" => {
+            // xAI's "(actual/limit): 5/4" begins with the other one.
+            b"limit" if before != b"/" => {
                 let limit = self.count(1);
                 facts.limit = facts.limit.or(limit);
                 facts.no_quota |= limit == Some(0);
@@ -90,7 +91,7 @@ impl Sentence<'_> {
             b"token" if next == b"rate" => facts.tripped(Axis::Tokens),
             b"call" if next == b"rate" => facts.tripped(Axis::Requests),
             b"balance" if before == b"credit" => facts.billing = true,
-            b"billing" => facts.speaks_of_billing = true,
+            b"billing" if next == b"details" => facts.speaks_of_billing = true,
             b"overloaded" => facts.overload = true,
             b"throttlingexception" => facts.throttled = true,
             word if word.starts_with(b"concurren") => facts.concurrent = true,
@@ -120,6 +121,10 @@ impl Sentence<'_> {
     /// At "per": `40,000 input tokens per minute`, `20 API calls / minute`, `5 per 0s`.
     fn rate(&self, facts: &mut Facts) {
         let period = self.word(1);
+        // A fraction, a date, or a part of an address.
+        if self.word(0) == b"/" && period.first().is_some_and(u8::is_ascii_digit) {
+            return;
+        }
         let seconds = match (window_word(period), go_duration(period)) {
             (Some(seconds), _) => seconds,
             (None, Some(0)) => {
@@ -269,6 +274,13 @@ mod tests {
                 Some(86_400),
             ),
             ("5 requests per project per model", None, None, None),
+            (
+                "requests per second (actual/limit): 4/4",
+                Some(Axis::Requests),
+                None,
+                Some(1),
+            ),
+            ("since 2026/08/09", None, None, None),
         ] {
             let facts = read(text);
             assert_eq!(
