@@ -2,7 +2,8 @@
 //!
 //! A [`Limiter`] holds up to [`MAX_LIMITS`] limits (requests, tokens, input tokens, output tokens, in flight) that
 //! admit a request all together or not at all, and one queue of those who wait. [`TokenBucket`] and [`InFlight`] are
-//! the bare primitives. The same is available from C and everything that can call C: `include/llmrl.h`.
+//! the bare primitives, and [`feedback`] reads what providers say about their limits. The same is available from C and
+//! everything that can call C: `include/llmrl.h`.
 //!
 //! ```
 //! use llmrl::{Cost, Limit, Limiter};
