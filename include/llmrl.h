@@ -265,8 +265,9 @@ const char *llmrl_strerror(llmrl_status status);
 
 /**
  * llmrl_limit.kind: a leaky bucket. amount per period at even distances: the first
- * request goes at once, the next when the cost of that has been produced. The first
- * distance after a pause may be shorter, by less than what one unit takes.
+ * request goes at once, the next when the cost of that has been produced: never sooner,
+ * and a microsecond later at most (for less than one an hour, 2^-32 of what a unit
+ * takes). It can be retuned up to a thousand times the rate it was made with.
  */
 #define LLMRL_PACING 3
 

@@ -2,6 +2,7 @@
 
 use super::{Core, Limiter};
 use crate::error::Refused;
+use crate::limit::lows::Stands;
 use crate::limit::{Amounts, Cost};
 use crate::ring::gate::{EVENT, SLOT};
 
@@ -108,7 +109,11 @@ impl Core {
                     self.amount(ledger, &amounts),
                 );
                 if new < old {
-                    self.refund(ledger, old - new, grant.at);
+                    let charge = Stands {
+                        at: grant.at,
+                        amount: old,
+                    };
+                    self.refund(ledger, old - new, charge);
                     returned = true;
                 } else if new > old {
                     self.charge(ledger, new - old);
