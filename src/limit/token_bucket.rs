@@ -1,9 +1,9 @@
 //! The bare token bucket: one word, no queue.
 
-use super::account::{Account, TAG_MASK, View, check_amount, need, never_fits};
+use super::account::{Account, TAG_MASK, check_amount, need, never_fits};
 use super::line::{Line, Rate};
 use super::published::Published;
-use super::{Kind, Limit, Opened, in_parts};
+use super::{Kind, Limit, Opened, Shape, in_parts};
 use crate::clock::{Clock, Scale, nanos};
 use crate::error::{ConfigError, OutOfRange};
 use crate::sync::{Mutex, lock};
@@ -37,7 +37,8 @@ pub struct TokenBucket {
     line: Published<{ Line::WORDS }>,
     clock: Clock,
     scale: Scale,
-    /// Parts of a token in the account.
+    /// Whether it is pacing, and how many parts a token has in the account then.
+    paces: bool,
     grain: u64,
     changes: Mutex<()>,
 }
@@ -97,6 +98,7 @@ impl TokenBucket {
             line: Published::new(line.tagged(TAG_MASK).to_words()),
             clock: clock.clone(),
             scale,
+            paces: quota.shape == Shape::Pacing,
             grain: quota.grain(),
             changes: Mutex::new(()),
         })
@@ -113,11 +115,20 @@ impl TokenBucket {
     /// [`Short`] says how long to wait, or that `n` never fits.
     #[inline]
     pub fn try_take(&self, n: u64) -> Result<(), Short> {
+        match self.paces {
+            false => self.take::<false>(n),
+            true => self.take::<true>(n),
+        }
+    }
+
+    /// Twice, so that what buckets need stays in registers.
+    #[inline(always)]
+    fn take<const PACES: bool>(&self, n: u64) -> Result<(), Short> {
         loop {
             // The time before the line: an old line is not good for a later time.
             let now = self.clock.now();
             let line = self.line();
-            let view = self.account.view(&line, now);
+            let mut view = self.account.view(&line, now);
             if !Account::is_tagged(&view, line.tag) {
                 self.retag();
                 continue;
@@ -129,20 +140,14 @@ impl TokenBucket {
                 let missing = (need(n, &line) as i64 - view.balance).max(0) as u64;
                 return Err(self.short(line, now, Some(missing)));
             }
-            let taken = match line.burst {
-                0 => self.take_paced(&view.paced(&line, now), n),
-                _ => self.account.charge_at(&view, n, None),
-            };
-            if taken.is_ok() {
+            let mut cost = n;
+            if PACES {
+                (view, cost) = (view.paced(&line, now), in_parts(n, self.grain));
+            }
+            if self.account.charge_at(&view, cost, None).is_ok() {
                 return Ok(());
             }
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_paced(&self, view: &View, n: u64) -> Result<u64, u64> {
-        self.account.charge_at(view, in_parts(n, self.grain), None)
     }
 
     #[inline(always)]
@@ -194,9 +199,9 @@ impl TokenBucket {
     /// A number out of range; then nothing has changed.
     pub fn retune(&self, amount: u64, per: Duration, burst: u64) -> Result<(), OutOfRange> {
         let rate = Rate::new(amount, nanos(per))?.in_parts(self.grain)?;
-        let (least, most) = match self.line().burst {
-            0 => (0, 0),
-            _ => (1, crate::Cost::MAX),
+        let (least, most) = match self.paces {
+            true => (0, 0),
+            false => (1, crate::Cost::MAX),
         };
         OutOfRange::check("burst", burst, least, most)?;
         self.change(|line, now| line.retuned(rate, self.scale, burst, now));
