@@ -265,8 +265,9 @@ const char *llmrl_strerror(llmrl_status status);
 
 /**
  * llmrl_limit.kind: a leaky bucket. amount per period at even distances: the first
- * request goes at once, the next when the cost of that has been produced. The first
- * distance after a pause may be shorter, by less than what one unit takes.
+ * request goes at once, the next when the cost of that has been produced: never sooner,
+ * and a microsecond later at most (for less than one an hour, 2^-32 of what a unit
+ * takes). It can be retuned up to a thousand times the rate it was made with.
  */
 #define LLMRL_PACING 3
 
@@ -648,7 +649,8 @@ llmrl_status llmrl_limiter_charge(const struct llmrl_limiter *l, const llmrl_cos
  *     llmrl_release    the estimate stands; it was sent, and nobody knows what it used
  *     llmrl_cancel     everything is given back; it was never sent
  *
- * and each of them frees its place in flight. A permit that is never ended costs its
+ * and each of them frees its place in flight. What a bucket has refilled since it was
+ * charged is not given back a second time. A permit that is never ended costs its
  * estimate, its place in flight for ever, and one of max_permits.
  *
  * Three ways to ask, all in one order: llmrl_try_acquire() now or not at all,

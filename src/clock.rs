@@ -111,7 +111,7 @@ impl Source {
             #[cfg(target_arch = "x86_64")]
             Self::Counter(clock) => clock.raw(),
             Self::Machine(clock) => clock.raw(),
-            Self::Manual(clock) => clock.now_ns(),
+            Self::Manual(clock) => clock.reading_ns(),
         }
     }
 }
@@ -203,6 +203,8 @@ pub struct ManualClock(Arc<Manual>);
 
 struct Manual {
     ns: AtomicU64,
+    #[cfg(not(any(loom, shuttle)))]
+    dissent: Dissent,
     alarms: Mutex<Vec<Weak<dyn Alarm>>>,
 }
 
@@ -215,6 +217,8 @@ impl ManualClock {
     pub fn new(start_ns: u64) -> Self {
         Self(Arc::new(Manual {
             ns: AtomicU64::new(start_ns.min(Self::MAX_NS)),
+            #[cfg(not(any(loom, shuttle)))]
+            dissent: Dissent::default(),
             alarms: Mutex::new(Vec::new()),
         }))
     }
@@ -223,6 +227,21 @@ impl ManualClock {
     #[inline]
     pub fn now_ns(&self) -> u64 {
         self.0.ns.load(Acquire)
+    }
+
+    /// From now on about half of the readings that a limiter or a bucket takes are `by` behind, as if there were threads
+    /// whose clocks disagree. For this library's own tests: what is admitted stays right.
+    #[cfg(not(any(loom, shuttle)))]
+    #[doc(hidden)]
+    pub fn disagree(&self, by: Duration) {
+        self.0.dissent.by.store(nanos(by), crate::sync::Relaxed);
+    }
+
+    fn reading_ns(&self) -> u64 {
+        #[cfg(not(any(loom, shuttle)))]
+        return self.now_ns().saturating_sub(self.0.dissent.next());
+        #[cfg(any(loom, shuttle))]
+        self.now_ns()
     }
 
     /// Moves the clock forward (it stops at [`MAX_NS`](Self::MAX_NS)) and wakes the waiters
@@ -244,6 +263,27 @@ impl ManualClock {
             .filter_map(Weak::upgrade)
             .collect();
         alarms.iter().for_each(|alarm| alarm.ring());
+    }
+}
+
+/// By how much readings disagree, and how many there were.
+#[cfg(not(any(loom, shuttle)))]
+#[derive(Default)]
+struct Dissent {
+    by: AtomicU64,
+    readings: AtomicU64,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+impl Dissent {
+    fn next(&self) -> u64 {
+        match self.by.load(crate::sync::Relaxed) {
+            0 => 0,
+            by => {
+                let reading = self.readings.fetch_add(1, crate::sync::Relaxed);
+                by * (reading.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63)
+            }
+        }
     }
 }
 

@@ -16,8 +16,9 @@ pub const LLMRL_TOKEN_BUCKET: u32 = 1;
 /// most one limit of this kind.
 pub const LLMRL_IN_FLIGHT: u32 = 2;
 /// llmrl_limit.kind: a leaky bucket. amount per period at even distances: the first
-/// request goes at once, the next when the cost of that has been produced. The first
-/// distance after a pause may be shorter, by less than what one unit takes.
+/// request goes at once, the next when the cost of that has been produced: never sooner,
+/// and a microsecond later at most (for less than one an hour, 2^-32 of what a unit
+/// takes). It can be retuned up to a thousand times the rate it was made with.
 pub const LLMRL_PACING: u32 = 3;
 /// llmrl_limit.kind: amount in each period, all of which comes back at its end. The
 /// first one begins when the limiter is made, or ends as resets_in_ns says.

@@ -10,7 +10,8 @@
 //! llmrl_cancel     everything is given back; it was never sent
 //! ```
 //!
-//! and each of them frees its place in flight. A permit that is never ended costs its
+//! and each of them frees its place in flight. What a bucket has refilled since it was
+//! charged is not given back a second time. A permit that is never ended costs its
 //! estimate, its place in flight for ever, and one of max_permits.
 //!
 //! Three ways to ask, all in one order: llmrl_try_acquire() now or not at all,

@@ -15,7 +15,7 @@
 //! * An idle bucket is clamped when it is next *charged* ("produced" runs on, the excess over `burst` is
 //!   forgotten by lifting `charged`), never by a timer and never in cases on elapsed time.
 //! * `tag` belongs to whoever owns the account. In a limiter it is the number of the last ticket that passed
-//!   the queue, which makes paying for a ticket idempotent; in a bare bucket it counts changes of the line.
+//!   the queue, which makes paying for a ticket idempotent; in a bare bucket it is the number of the line.
 //!
 //! Positions are compared modulo 2^52, which is ambiguous once a bucket has been idle for 2^51 tokens of
 //! production (26 days at 10^9/s, 71 years at 10^6/s). `epoch` is the cure: the low 12 bits of
@@ -60,6 +60,8 @@ pub(crate) struct View {
     pub(crate) balance: i64,
     /// Production beyond a full bucket, forfeited by the next charge.
     excess: u64,
+    /// By how much a charge begins later than it could have, for pacing; else 0.
+    late: u64,
     /// In which window a charge counts, for limits that have windows; else 0.
     pub(crate) stamp: u64,
 }
@@ -71,8 +73,18 @@ impl View {
             word,
             balance,
             excess: 0,
+            late: 0,
             stamp,
         }
+    }
+
+    /// The same for pacing, which begins a distance when it admits, not when it could have admitted.
+    pub(crate) fn paced(self, line: &Line, now: u64) -> Self {
+        let late = match self.balance < 0 {
+            true => 0,
+            false => line.upcoming(now) - line.position(now),
+        };
+        Self { late, ..self }
     }
 
     /// Whether `cost` is covered.
@@ -127,6 +139,7 @@ impl Account {
                 word,
                 balance: balance.min(burst),
                 excess: (balance - burst).max(0) as u64,
+                late: 0,
                 stamp: 0,
             };
         }
@@ -167,7 +180,10 @@ impl Account {
     /// not care. Gives the new word, or nothing if the account moved.
     #[inline(always)]
     pub(crate) fn charge_at(&self, view: &View, cost: u64, tag: Option<u64>) -> Result<u64, u64> {
-        let mut next = view.word.wrapping_add((view.excess + cost) << TAG_BITS);
+        let late = if cost > 0 { view.late } else { 0 };
+        let mut next = view
+            .word
+            .wrapping_add((view.excess + late + cost) << TAG_BITS);
         if let Some(tag) = tag {
             next = next & !TAG_MASK | tag;
         }
@@ -232,29 +248,32 @@ impl Account {
         view.word & TAG_MASK == tag
     }
 
+    /// What was given back, modulo 2^52.
+    pub(super) fn returned(&self) -> u64 {
+        self.returned.load(Acquire) >> TAG_BITS
+    }
+
+    /// From one such position to a later one.
+    pub(super) fn distance(from: u64, to: u64) -> u64 {
+        signed_position(to.wrapping_sub(from)).max(0) as u64
+    }
+
     /// The `charged` word, for a history of it.
     #[inline(always)]
     pub(super) fn word(&self) -> u64 {
         self.charged.load(Acquire)
     }
 
-    /// The tag now. Whoever reads it before the line, and finds it unchanged in a view, has not used a line that
-    /// was replaced in between.
-    #[inline(always)]
-    pub(crate) fn tag(&self) -> u64 {
-        self.word() & TAG_MASK
-    }
-
-    /// Makes every charge that is under way fail, for an owner without tickets.
-    pub(crate) fn bump_tag(&self) {
-        let mut word = self.charged.load(Acquire);
-        loop {
-            let next = word & !TAG_MASK | word.wrapping_add(1) & TAG_MASK;
-            match self.charged.compare_exchange(word, next, AcqRel, Acquire) {
-                Ok(_) => return,
-                Err(seen) => word = seen,
-            }
-        }
+    /// Leaves another tag, for an owner without tickets: every charge that is under way fails then. `tag` is asked behind
+    /// the reading of the word. Says whether the tag is there; it is not if the account has moved in between.
+    pub(crate) fn retag(&self, tag: impl FnOnce() -> u64) -> bool {
+        let word = self.word();
+        let next = word & !TAG_MASK | tag();
+        let charged = &self.charged;
+        next == word
+            || charged
+                .compare_exchange(word, next, AcqRel, Acquire)
+                .is_ok()
     }
 }
 

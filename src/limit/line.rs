@@ -35,6 +35,8 @@ pub(crate) struct Line {
     pub(crate) burst: u64,
     /// First tick at which anything is admitted.
     pub(crate) not_before: u64,
+    /// Which line of a bare bucket it is; see `token_bucket.rs`.
+    pub(crate) tag: u64,
 }
 
 /// How usage in the windows of a line counts.
@@ -67,6 +69,7 @@ impl Line {
             windows: None,
             burst,
             not_before: 0,
+            tag: 0,
         }
     }
 
@@ -94,6 +97,15 @@ impl Line {
     #[inline(always)]
     pub(crate) fn position(&self, now: u64) -> u64 {
         self.position + ((self.since(now) >> 64) as u64 >> (self.shift - 64))
+    }
+
+    /// The first position that is not produced before `now`.
+    pub(crate) fn upcoming(&self, now: u64) -> u64 {
+        match now > self.tick {
+            // A tick is shorter than a token takes.
+            true => self.position(now - 1) + 1,
+            false => self.position + u64::from(self.fraction > 0),
+        }
     }
 
     #[inline(always)]
@@ -173,6 +185,7 @@ impl Line {
         };
         line.not_before = self.not_before;
         line.windows = self.windows;
+        line.tag = self.tag;
         line
     }
 
@@ -187,6 +200,11 @@ impl Line {
             ns: 1 << (Scale::SHIFT - 1),
         };
         Self::new(rate, scale, 10, false, 0, 1 << 49)
+    }
+
+    /// The same line as number `tag`.
+    pub(crate) fn tagged(&self, tag: u64) -> Self {
+        Self { tag, ..*self }
     }
 
     /// The same line with nothing admitted for `ticks` from `now`; for none, with no pause.
@@ -214,7 +232,8 @@ impl Line {
             u64::from(self.shift)
                 | u64::from(self.admit_oversize) << 8
                 | u64::from(self.windows.is_some()) << 9
-                | u64::from(self.windows == Some(Windows::Sliding)) << 10,
+                | u64::from(self.windows == Some(Windows::Sliding)) << 10
+                | self.tag << TAG_SHIFT,
             self.burst,
             self.not_before,
         ]
@@ -240,7 +259,8 @@ impl Line {
             // The mask and the bit tell the compiler that the shift is in range.
             shift: shape as u32 & 127 | 64,
             admit_oversize: shape & 1 << 8 != 0,
-            windows: match shape >> 9 {
+            tag: shape >> TAG_SHIFT,
+            windows: match shape >> 9 & 3 {
                 0 => None,
                 1 => Some(Windows::Whole),
                 _ => Some(Windows::Sliding),
@@ -250,6 +270,9 @@ impl Line {
         }
     }
 }
+
+/// Of the tag in the word of the shape; above the flags.
+const TAG_SHIFT: u32 = 32;
 
 fn split(wide: u128) -> (u64, u64) {
     (wide as u64, (wide >> 64) as u64)
@@ -292,6 +315,15 @@ impl Rate {
         // At most 10^9 tokens a second, which is one per nanosecond.
         OutOfRange::check("amount", amount, 1, period_ns)?;
         Ok(Self { amount, period_ns })
+    }
+
+    /// The same rate in parts, of which there are `grain` in a token.
+    pub(crate) fn in_parts(self, grain: u64) -> Result<Self, OutOfRange> {
+        OutOfRange::check("amount", self.amount, 1, self.period_ns / grain)?;
+        Ok(Self {
+            amount: self.amount * grain,
+            ..self
+        })
     }
 
     /// The rate in tokens per tick as `mantissa / 2^shift`, rounded up.

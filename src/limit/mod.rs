@@ -6,6 +6,7 @@ mod count;
 pub(crate) mod history;
 mod in_flight;
 pub(crate) mod line;
+pub(crate) mod lows;
 pub(crate) mod published;
 mod token_bucket;
 
@@ -127,9 +128,9 @@ impl Limit {
     }
 
     /// A leaky bucket: `amount` per minute at even distances, whatever was idle before. The first request goes at once,
-    /// the next one when the cost of that has been produced; a large one delays those behind it. Production is counted in
-    /// whole units from when the limiter is built, so the first distance after a pause may be shorter, by less than what
-    /// one unit takes.
+    /// the next one when the cost of that has been produced; a large one delays those behind it. Distances are never
+    /// shorter than that, and longer by a microsecond at most (for less than one an hour, by 2^-32 of what a unit takes).
+    /// It can be retuned up to a thousand times the rate it was built with.
     pub const fn pacing(meter: Meter, amount: u64) -> Self {
         Self::quota(Shape::Pacing, meter, amount)
     }
@@ -329,6 +330,15 @@ impl Quota {
         }
     }
 
+    /// How many parts a unit has in the ledger. Pacing may begin a distance at any time, so its parts are so small that
+    /// one of them takes a microsecond, or, when a unit takes more than an hour, 2^-32 of that.
+    pub(crate) fn grain(&self) -> u64 {
+        match self.shape {
+            Shape::Pacing => (self.period_ns / self.amount / 1_000).clamp(1, 1 << 32),
+            _ => 1,
+        }
+    }
+
     fn parts(&self) -> u64 {
         self.resolution.unwrap_or(Self::DEFAULT_PARTS)
     }
@@ -353,6 +363,8 @@ impl Quota {
         past: Option<&Past>,
     ) -> Result<Opened, OutOfRange> {
         let (rate, burst) = self.checked()?;
+        let grain = self.grain();
+        let rate = rate.in_parts(grain)?;
         let oversize = self.shape == Shape::Pacing || self.oversize == Oversize::WhenFull;
         let start = match self.extent() {
             None => START,
@@ -374,7 +386,7 @@ impl Quota {
         let Some(extent) = self.extent() else {
             let elapsed = past.map_or(0, |past| scale.to_ticks(past.elapsed_ns));
             let produced = line.position(now.saturating_add(elapsed)) - START;
-            let used: u64 = usage.iter().map(|(_, amount)| amount).sum();
+            let used = in_parts(usage.iter().map(|(_, amount)| amount).sum(), grain);
             let owed = used.saturating_sub(produced);
             return Ok(Opened {
                 line,
@@ -406,6 +418,12 @@ impl Quota {
             history: Some(history),
         })
     }
+}
+
+/// `amount` in the ledger of a limit whose units have `grain` parts. What takes years to be produced is all the same.
+#[inline(always)]
+pub(crate) fn in_parts(amount: u64, grain: u64) -> u64 {
+    amount.saturating_mul(grain).min(account::MAX_DEBT as u64)
 }
 
 /// What a limit was when it was saved, and how long ago that is.

@@ -1,9 +1,9 @@
 //! The bare token bucket: one word, no queue.
 
-use super::account::{Account, check_amount, need, never_fits};
+use super::account::{Account, TAG_MASK, check_amount, need, never_fits};
 use super::line::{Line, Rate};
 use super::published::Published;
-use super::{Kind, Limit, Opened};
+use super::{Kind, Limit, Opened, Shape, in_parts};
 use crate::clock::{Clock, Scale, nanos};
 use crate::error::{ConfigError, OutOfRange};
 use crate::sync::{Mutex, lock};
@@ -37,6 +37,9 @@ pub struct TokenBucket {
     line: Published<{ Line::WORDS }>,
     clock: Clock,
     scale: Scale,
+    /// Whether it is pacing, and how many parts a token has in the account then.
+    paces: bool,
+    grain: u64,
     changes: Mutex<()>,
 }
 
@@ -92,9 +95,11 @@ impl TokenBucket {
         };
         Ok(Self {
             account: CachePadded::new(account),
-            line: Published::new(line.to_words()),
+            line: Published::new(line.tagged(TAG_MASK).to_words()),
             clock: clock.clone(),
             scale,
+            paces: quota.shape == Shape::Pacing,
+            grain: quota.grain(),
             changes: Mutex::new(()),
         })
     }
@@ -110,14 +115,22 @@ impl TokenBucket {
     /// [`Short`] says how long to wait, or that `n` never fits.
     #[inline]
     pub fn try_take(&self, n: u64) -> Result<(), Short> {
+        match self.paces {
+            false => self.take::<false>(n),
+            true => self.take::<true>(n),
+        }
+    }
+
+    /// Twice, so that what buckets need stays in registers.
+    #[inline(always)]
+    fn take<const PACES: bool>(&self, n: u64) -> Result<(), Short> {
         loop {
-            let tag = self.account.tag();
             // The time before the line: an old line is not good for a later time.
             let now = self.clock.now();
             let line = self.line();
-            let view = self.account.view(&line, now);
-            if !Account::is_tagged(&view, tag) {
-                crate::sync::pause();
+            let mut view = self.account.view(&line, now);
+            if !Account::is_tagged(&view, line.tag) {
+                self.retag();
                 continue;
             }
             if n > line.burst && (never_fits(&line, n) || check_amount(n).is_err()) {
@@ -127,7 +140,11 @@ impl TokenBucket {
                 let missing = (need(n, &line) as i64 - view.balance).max(0) as u64;
                 return Err(self.short(line, now, Some(missing)));
             }
-            if self.account.charge_at(&view, n, None).is_ok() {
+            let mut cost = n;
+            if PACES {
+                (view, cost) = (view.paced(&line, now), in_parts(n, self.grain));
+            }
+            if self.account.charge_at(&view, cost, None).is_ok() {
                 return Ok(());
             }
         }
@@ -149,7 +166,7 @@ impl TokenBucket {
     /// More than [`Cost::MAX`](crate::Cost::MAX).
     pub fn refund(&self, n: u64) -> Result<(), OutOfRange> {
         check_amount(n)?;
-        self.account.refund(n);
+        self.account.refund(in_parts(n, self.grain));
         // Given back without having been taken, again and again, it would run into the wrap-around of positions.
         let now = self.clock.now();
         self.account.clamp(&self.line(), now);
@@ -163,24 +180,30 @@ impl TokenBucket {
     pub fn charge(&self, n: u64) -> Result<(), OutOfRange> {
         check_amount(n)?;
         let now = self.clock.now();
-        self.account.charge(&self.line(), now, n);
+        self.account
+            .charge(&self.line(), now, in_parts(n, self.grain));
         Ok(())
     }
 
     /// Tokens that could be taken now; negative is debt.
     pub fn available(&self) -> i64 {
         let now = self.clock.now();
-        self.account.view(&self.line(), now).balance
+        let balance = self.account.view(&self.line(), now).balance;
+        balance.div_euclid(self.grain as i64)
     }
 
-    /// Another rate and burst from now on. Nothing is lost or made: the balance stays (up to the new burst), and
+    /// Another rate and burst (0 for pacing) from now on. Nothing is lost or made: the balance stays (up to the new burst), and
     /// so does the fraction of a token that was under way. When it has returned, nothing is admitted by the old line.
     ///
     /// # Errors
     /// A number out of range; then nothing has changed.
     pub fn retune(&self, amount: u64, per: Duration, burst: u64) -> Result<(), OutOfRange> {
-        let rate = Rate::new(amount, nanos(per))?;
-        OutOfRange::check("burst", burst, 1, crate::Cost::MAX)?;
+        let rate = Rate::new(amount, nanos(per))?.in_parts(self.grain)?;
+        let (least, most) = match self.paces {
+            true => (0, 0),
+            false => (1, crate::Cost::MAX),
+        };
+        OutOfRange::check("burst", burst, least, most)?;
         self.change(|line, now| line.retuned(rate, self.scale, burst, now));
         Ok(())
     }
@@ -196,9 +219,18 @@ impl TokenBucket {
         let (line, now) = (self.line(), self.clock.now());
         // A larger burst must not bring back what an idle bucket has forfeited.
         self.account.clamp(&line, now);
-        self.line.publish(next(&line, now).to_words());
-        // Takes that have read the old line fail at their compare-exchange.
-        self.account.bump_tag();
+        let next = next(&line, now).tagged((line.tag + 1) & TAG_MASK);
+        self.line.publish(next.to_words());
+        while !self.retag() {}
+    }
+
+    /// Gives the account the tag of the published line, which every take has to find there: takes by the line before fail.
+    /// Anybody may do it, lest all wait for one who has stopped between publishing and this. The line is read behind the
+    /// word: a word that is still there when it is exchanged is not of a later line.
+    #[cold]
+    #[inline(never)]
+    fn retag(&self) -> bool {
+        self.account.retag(|| self.line().tag)
     }
 }
 

@@ -4,8 +4,9 @@ use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, queue::Queue, stats::Co
 use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::account::Account;
+use crate::limit::lows::Lows;
 use crate::limit::published::Published;
-use crate::limit::{InFlight, Kind, Limit, Masks, Opened, Quota};
+use crate::limit::{InFlight, Kind, Limit, Masks, Opened, Quota, Shape};
 use crate::ring::gate::Gate;
 use crate::sync::{Arc, AtomicU64, Mutex};
 
@@ -98,9 +99,11 @@ impl Builder {
 
         let mut accounts = [const { None }; MAX_LIMITS];
         let (mut meters, mut weights) = ([Masks::default(); MAX_LIMITS], [None; MAX_LIMITS]);
+        let (mut grains, mut is_plain) = ([1; MAX_LIMITS], true);
         let lines = [const { None }; MAX_LIMITS];
         let mut histories = [const { None }; MAX_LIMITS];
         let (mut lines, mut ledgers) = (lines, 0);
+        let mut lows = Vec::with_capacity(MAX_LIMITS);
         let (mut entries, mut in_flight) = (Vec::new(), None);
         for (index, limit) in self.limits.iter().enumerate() {
             entries.push(match limit.0 {
@@ -116,10 +119,13 @@ impl Builder {
                     } = quota
                         .open(scale, now, past.as_ref())
                         .map_err(ConfigError::at(index))?;
+                    lows.push(Lows::new(&account, &line, quota.grain()));
                     accounts[ledger] = Some(account);
                     histories[ledger] = history.map(Box::new);
                     meters[ledger] = quota.meter.masks();
                     weights[ledger] = quota.meter.weights();
+                    grains[ledger] = quota.grain();
+                    is_plain &= quota.shape == Shape::Bucket && weights[ledger].is_none();
                     lines[ledger] = Some(Published::new(line.to_words()));
                     Entry::Quota(quota, ledger)
                 }
@@ -146,15 +152,12 @@ impl Builder {
             queue: Queue::new(self.max_waiters, ledgers),
             ledgers,
             lines: lines.map(|line| line.unwrap_or(Published::new([0; _]))),
-            plain: match histories.iter().all(Option::is_none)
-                && weights.iter().all(Option::is_none)
-            {
-                true => ledgers,
-                false => usize::MAX,
-            },
+            plain: if is_plain { ledgers } else { usize::MAX },
             histories,
+            lows: lows.into(),
             meters,
             weights,
+            grains,
             slots: u64::from(in_flight.is_some()),
             scale,
             slack: scale.to_ticks(slack_ns),

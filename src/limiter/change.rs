@@ -34,23 +34,25 @@ impl Limiter {
         burst: u64,
     ) -> Result<(), ConfigError> {
         let period_ns = nanos(per);
-        self.core.change_line(index, |core, quota, line, now| {
-            let resolution = match quota.shape {
-                // As many as there is memory for.
-                Shape::SlidingLog => Some(quota.resolution.unwrap_or(quota.amount)),
-                _ => quota.resolution,
-            };
-            *quota = Quota {
-                amount,
-                period_ns,
-                burst: Some(burst),
-                resolution,
-                resets_in_ns: None,
-                ..*quota
-            };
-            let (rate, burst) = quota.checked()?;
-            Ok(line.retuned(rate, core.scale, burst, now))
-        })
+        self.core
+            .change_line(index, |core, ledger, quota, line, now| {
+                let resolution = match quota.shape {
+                    // As many as there is memory for.
+                    Shape::SlidingLog => Some(quota.resolution.unwrap_or(quota.amount)),
+                    _ => quota.resolution,
+                };
+                *quota = Quota {
+                    amount,
+                    period_ns,
+                    burst: Some(burst),
+                    resolution,
+                    resets_in_ns: None,
+                    ..*quota
+                };
+                let (rate, burst) = quota.checked()?;
+                let rate = rate.in_parts(core.grains[ledger])?;
+                Ok(line.retuned(rate, core.scale, burst, now))
+            })
     }
 
     /// The fixed window at `index` ends `resets_in` from now, whatever was known before; what it has used stays used
@@ -60,7 +62,7 @@ impl Limiter {
     /// No fixed window at `index`; nothing, or more than a period.
     pub fn align(&self, index: usize, resets_in: Duration) -> Result<(), ConfigError> {
         let resets_in_ns = nanos(resets_in);
-        self.core.change_line(index, |core, quota, line, now| {
+        self.core.change_line(index, |core, _, quota, line, now| {
             if quota.shape != Shape::FixedWindow {
                 return Err(OutOfRange::count("fixed windows", 0, 1));
             }
@@ -75,7 +77,7 @@ impl Limiter {
     /// # Errors
     /// No such limit, or one in flight.
     pub fn pause(&self, index: usize, duration: Duration) -> Result<(), ConfigError> {
-        self.core.change_line(index, |core, _, line, now| {
+        self.core.change_line(index, |core, _, _, line, now| {
             let ticks = core.scale.duration_to_ticks(duration);
             Ok(line.paused(now, ticks))
         })
@@ -122,7 +124,7 @@ impl Core {
     fn change_line(
         &self,
         index: usize,
-        next: impl FnOnce(&Self, &mut Quota, &Line, u64) -> Result<Line, OutOfRange>,
+        next: impl FnOnce(&Self, usize, &mut Quota, &Line, u64) -> Result<Line, OutOfRange>,
     ) -> Result<(), ConfigError> {
         let mut limits = lock(&self.limits);
         let last = limits.len() as u64 - 1;
@@ -133,7 +135,7 @@ impl Core {
         };
         let (line, now) = (self.line(ledger), self.clock.now());
         let mut changed = quota;
-        let next = next(self, &mut changed, &line, now).map_err(ConfigError::at(index))?;
+        let next = next(self, ledger, &mut changed, &line, now).map_err(ConfigError::at(index))?;
         self.end_line(ledger, &line, &next, now);
         let publish = || self.lines[ledger].publish(next.to_words());
         match (&self.histories[ledger], quota.extent(), changed.extent()) {

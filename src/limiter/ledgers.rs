@@ -2,10 +2,11 @@
 
 use super::Core;
 use super::admit::Charge;
-use crate::limit::Amounts;
 use crate::limit::account::{Account, MAX_DEBT, View};
 use crate::limit::history::History;
 use crate::limit::line::Line;
+use crate::limit::lows::Stands;
+use crate::limit::{Amounts, in_parts};
 
 impl Core {
     #[inline(always)]
@@ -15,10 +16,11 @@ impl Core {
 
     #[inline(always)]
     pub(super) fn amount(&self, ledger: usize, amounts: &Amounts) -> u64 {
-        match &self.weights[ledger] {
+        let count = match &self.weights[ledger] {
             None => self.meters[ledger].count(amounts),
             Some(weights) => weights.count(amounts),
-        }
+        };
+        in_parts(count, self.grains[ledger])
     }
 
     pub(super) fn ledgers(&self) -> std::ops::Range<usize> {
@@ -41,7 +43,8 @@ impl Core {
     pub(super) fn view(&self, ledger: usize, line: &Line, now: u64) -> View {
         let account = self.account(ledger);
         match line.windows {
-            None => account.view(line, now),
+            None if line.burst > 0 => account.view(line, now),
+            None => account.view(line, now).paced(line, now),
             Some(_) => self.history(ledger).view(account, line, now),
         }
     }
@@ -75,13 +78,29 @@ impl Core {
         }
     }
 
-    /// Gives back `amount` of what was charged at tick `at`.
-    #[inline(always)]
-    pub(super) fn refund(&self, ledger: usize, amount: u64, at: u64) {
+    /// Notes how much the buckets lack, on which later refunds depend.
+    pub(super) fn note_debts(&self) {
+        let now = self.clock.now();
+        for ledger in self
+            .ledgers()
+            .filter(|&ledger| self.histories[ledger].is_none())
+        {
+            self.lows[ledger].look(self.account(ledger), &self.line(ledger), now);
+        }
+    }
+
+    /// Gives back `amount` of a charge: where it was charged, and no more than would be there without it.
+    pub(super) fn refund(&self, ledger: usize, amount: u64, charge: Stands) {
+        // The time before the line: an old line is not good for a later time.
+        let now = self.clock.now();
+        let line = self.line(ledger);
         match &self.histories[ledger] {
-            None => self.account(ledger).refund(amount),
+            None => {
+                let lows = &self.lows[ledger];
+                lows.refund(self.account(ledger), &line, now, charge, amount);
+            }
             Some(history) => {
-                if let Some(stamp) = history.stamp_of(&self.line(ledger), at) {
+                if let Some(stamp) = history.stamp_of(&line, charge.at) {
                     history.refund(stamp, amount);
                 }
             }

@@ -32,6 +32,7 @@ use crate::error::Refused;
 use crate::limit::account::Account;
 use crate::limit::history::History;
 use crate::limit::line::Line;
+use crate::limit::lows::Lows;
 use crate::limit::published::Published;
 use crate::limit::{Amounts, Cost, Masks, Weights};
 use crate::ring::gate::Gate;
@@ -81,9 +82,13 @@ pub(crate) struct Core {
     lines: [Published<{ Line::WORDS }>; MAX_LIMITS],
     /// Of the limits that count over windows.
     histories: [Option<Box<History>>; MAX_LIMITS],
+    /// Of every ledger, though only buckets use theirs.
+    lows: Box<[Lows]>,
     meters: [Masks; MAX_LIMITS],
     /// Of the limits whose meter has weights.
     weights: [Option<Weights>; MAX_LIMITS],
+    /// Parts of a unit in each ledger.
+    grains: [u64; MAX_LIMITS],
     /// How many ledgers there are if all are buckets without weights, to which the fast path is cut; else `usize::MAX`.
     plain: usize,
     /// In-flight slots that one permit takes: 1 if there is such a limit.

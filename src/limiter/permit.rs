@@ -2,6 +2,7 @@
 
 use super::{Core, Limiter};
 use crate::error::Refused;
+use crate::limit::lows::Stands;
 use crate::limit::{Amounts, Cost};
 use crate::ring::gate::{EVENT, SLOT};
 
@@ -22,7 +23,8 @@ impl Grant {
 
 /// An admitted request.
 ///
-/// Settle it with what was really used; the difference is given back, or charged. Dropped without that, the estimate
+/// Settle it with what was really used; the difference is charged, or given back. What a bucket has refilled meanwhile is not
+/// given back a second time: late refunds count as if the charge had never been made. Dropped without that, the estimate
 /// stands: the request was probably sent. Its in-flight slot comes back in every case.
 #[derive(Debug)]
 #[must_use = "dropping a permit at once frees its slot while the request has not even begun"]
@@ -108,7 +110,11 @@ impl Core {
                     self.amount(ledger, &amounts),
                 );
                 if new < old {
-                    self.refund(ledger, old - new, grant.at);
+                    let charge = Stands {
+                        at: grant.at,
+                        amount: old,
+                    };
+                    self.refund(ledger, old - new, charge);
                     returned = true;
                 } else if new > old {
                     self.charge(ledger, new - old);

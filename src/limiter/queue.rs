@@ -218,7 +218,7 @@ impl Core {
                     match self.check(head, slot, gate, now) {
                         Check::Again => {}
                         Check::Covered if granting => {
-                            self.note_decision(waiter, now);
+                            Self::note_decision(waiter, now);
                             let next = gate.grant(self.slots);
                             // The grant. From here the accounts will be paid, by whoever comes first.
                             if self.swap_gate(gate, next) {
@@ -256,10 +256,8 @@ impl Core {
 
     /// Notes when a grant is about to be decided: at or before its charges, which are made after the decision. The first
     /// one to say so is not contradicted by one who comes too late.
-    fn note_decision(&self, waiter: &Slot, now: u64) {
-        if self.histories.iter().any(Option::is_some) {
-            let _ = waiter.decided.compare_exchange(0, now, AcqRel, Acquire);
-        }
+    fn note_decision(waiter: &Slot, now: u64) {
+        let _ = waiter.decided.compare_exchange(0, now, AcqRel, Acquire);
     }
 
     /// Opens the fast path if nobody stands at `head`; says whether that is done.
@@ -443,3 +441,7 @@ impl Core {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+#[path = "queue_tests.rs"]
+mod tests;

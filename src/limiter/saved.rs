@@ -116,7 +116,8 @@ impl Core {
         let (next_ns, usage) = match &self.histories[ledger] {
             None => {
                 let used = line.burst as i64 - self.view(ledger, &line, now).balance;
-                (0, vec![(0, used.max(0) as u64)])
+                let used = (used.max(0) as u64).div_ceil(self.grains[ledger]);
+                (0, vec![(0, used)])
             }
             Some(history) => {
                 let next = line.earliest(line.position(now).saturating_add(1));

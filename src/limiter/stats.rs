@@ -108,9 +108,10 @@ impl Core {
         Ok(match limits[index] {
             Entry::Quota(quota, ledger) => {
                 let (line, now) = (self.line(ledger), self.clock.now());
+                let balance = self.view(ledger, &line, now).balance;
                 LimitState {
                     limit: Limit(crate::limit::Kind::Quota(quota)),
-                    available: self.view(ledger, &line, now).balance,
+                    available: balance.div_euclid(self.grains[ledger] as i64),
                     paused: self
                         .wait_until(line.not_before, now)
                         .unwrap_or(Duration::MAX),

@@ -193,6 +193,7 @@ impl Core {
                     } else {
                         due.max(self.due_in_turn(ticket.slot(), slot, now))
                     };
+                    self.note_debts();
                     return Turn::Until(mine.min(deadline.saturating_add(1)));
                 }
                 // Announced by somebody else a moment from now, or decided and not yet finished.
@@ -224,6 +225,7 @@ impl Core {
         let waited = self.clock.now().saturating_sub(since);
         self.counters.wait_total.fetch_add(waited, Relaxed);
         self.counters.wait_max.fetch_max(waited, Relaxed);
+        self.note_debts();
         Step::Held(Grant::new(ticket.amounts, at))
     }
 

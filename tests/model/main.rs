@@ -1,14 +1,13 @@
 //! The library against an exact reference, over random histories on a clock driven by hand.
-//!
-//! A clock that runs backwards for one thread is not among them: the manual clock shows all threads the same
-//! time.
 #![cfg(not(any(loom, shuttle)))]
 
 mod bounds;
 mod bucket;
+mod disagreement;
 mod limiter;
 #[path = "../reference/mod.rs"]
 mod reference;
+mod refunds;
 
 use proptest::test_runner::Config;
 

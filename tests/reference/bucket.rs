@@ -1,5 +1,6 @@
 //! A token bucket as an exact ledger, and the same as a fluid.
 
+use super::lows::{Charge, Lows, State};
 use super::script::BucketSpec;
 use llmrl::{Cost, ManualClock};
 use num_bigint::BigInt;
@@ -29,7 +30,12 @@ pub struct Bucket {
     pub period_ns: u64,
     pub burst: u64,
     pub when_full: bool,
+    /// A unit is counted in so many parts: 1, but for pacing.
+    parts: u64,
     since: u64,
+    /// When the rate became what it is.
+    origin: u64,
+    lows: Lows,
     produced: BigRational,
     used: BigInt,
     pub paused_until: u64,
@@ -49,9 +55,14 @@ pub enum Check {
 
 impl Bucket {
     pub fn new(spec: &BucketSpec, now: u64) -> Self {
+        let parts = match spec.burst {
+            // Of a microsecond, while they are no more than 2^32.
+            0 => (spec.period_ns / spec.amount / 1_000).clamp(1, 1 << 32),
+            _ => 1,
+        };
         let balance = match spec.start_empty {
             // Pacing holds nothing, so it begins by paying for one.
-            true if spec.burst == 0 => -1,
+            true if spec.burst == 0 => -(parts as i64),
             true => 0,
             false => spec.burst as i64,
         };
@@ -60,7 +71,10 @@ impl Bucket {
             period_ns: spec.period_ns,
             burst: spec.burst,
             when_full: spec.when_full,
+            parts,
             since: now,
+            origin: now,
+            lows: Lows::new(&-BigInt::from(balance), spec.burst, parts, now),
             produced: BigRational::zero(),
             used: -BigInt::from(balance),
             paused_until: 0,
@@ -72,17 +86,32 @@ impl Bucket {
         }
     }
 
+    /// What is produced in a nanosecond, in parts like everything here.
     fn rate(&self) -> BigRational {
-        BigRational::new(self.amount.into(), self.period_ns.into())
+        BigRational::new((self.amount * self.parts).into(), self.period_ns.into())
+    }
+
+    /// `n` units; what takes years to be produced is all the same.
+    fn weight(&self, n: u64) -> u64 {
+        match self.burst {
+            0 => n.saturating_mul(self.parts).min(MAX_DEBT as u64),
+            _ => n,
+        }
     }
 
     fn stretch(&self, now: u64) -> BigRational {
         whole(now - self.since) * self.rate()
     }
 
-    /// Tokens and parts of tokens produced by `now`.
+    /// Produced by `now`, exactly.
     pub fn produced(&self, now: u64) -> BigRational {
         &self.produced + self.stretch(now)
+    }
+
+    /// Of the present rate, which may be older than the present burst.
+    fn produced_before(&self, at: u64) -> BigRational {
+        let ago = BigRational::from_integer(BigInt::from(at) - BigInt::from(self.since));
+        &self.produced + ago * self.rate()
     }
 
     fn line(&self, now: u64) -> BigInt {
@@ -94,9 +123,13 @@ impl Bucket {
         self.used.clone().max(self.line(now) - self.burst)
     }
 
+    fn balance(&self, now: u64) -> i64 {
+        (self.line(now) - self.settled(now)).to_i64().unwrap()
+    }
+
     /// Tokens that can be taken now; negative is debt.
     pub fn available(&self, now: u64) -> i64 {
-        (self.line(now) - self.settled(now)).to_i64().unwrap()
+        self.balance(now).div_euclid(self.parts as i64)
     }
 
     fn need(&self, n: u64) -> u64 {
@@ -112,7 +145,7 @@ impl Bucket {
         if self.never(n) {
             return Check::Never;
         }
-        let target = self.settled(now) + before + self.need(n);
+        let target = self.settled(now) + self.weight(before) + self.need(n);
         let at = match self.line(now) >= target {
             true => Some(now),
             false => self.first(&target),
@@ -137,18 +170,65 @@ impl Bucket {
 
     /// Takes what [`check`](Self::check) has allowed.
     pub fn take(&mut self, n: u64, now: u64) {
-        self.used = self.settled(now) + n;
+        self.take_parts(self.weight(n), now);
+    }
+
+    /// What is produced next at `now`. Of whatever came to be whole within the last half nanosecond it is as good as now.
+    fn upcoming(&self, now: u64) -> BigInt {
+        if now == self.origin {
+            return self.produced(now).ceil().to_integer();
+        }
+        let half = BigRational::new(1.into(), 2.into());
+        let before = self.produced_before(now) - half * self.rate();
+        before.floor().to_integer() + 1
+    }
+
+    fn take_parts(&mut self, n: u64, now: u64) {
+        let settled = self.settled(now);
+        self.used = match self.burst {
+            // A distance begins when it was admitted, not when it could have been.
+            0 if n > 0 => settled.max(self.upcoming(now)) + n,
+            _ => settled + n,
+        };
         self.fluid.run(&self.rate(), self.burst, now);
         self.fluid.level -= whole(n);
     }
 
     /// Use that nobody asked for. It goes below zero, but not for ever.
     pub fn charge(&mut self, n: u64, now: u64) {
-        let room = self.available(now) + MAX_DEBT;
-        self.take(n.min(room.max(0) as u64), now);
+        let room = self.balance(now) + MAX_DEBT;
+        self.take_parts(self.weight(n).min(room.max(0) as u64), now);
     }
 
+    fn state(&self, now: u64) -> State {
+        State {
+            now,
+            burst: self.burst,
+            used: self.used.clone(),
+            produced: self.line(now),
+        }
+    }
+
+    /// How much is lacking is noted when somebody begins to wait, and when he is admitted.
+    pub fn look(&mut self, now: u64) {
+        let state = self.state(now);
+        self.lows.look(&state);
+    }
+
+    /// Gives back `n` of `stands` that were taken at `at`, as a limiter does: what would be there without them.
+    pub fn give_back(&mut self, n: u64, stands: u64, at: u64, now: u64) {
+        let charge = Charge {
+            at,
+            produced: (at >= self.origin).then(|| self.produced_before(at).floor().to_integer()),
+            stands: self.weight(stands),
+        };
+        let (state, n) = (self.state(now), self.weight(n));
+        self.used -= self.lows.credit(&state, &charge, n);
+    }
+
+    /// Gives `n` back, as a bare bucket does.
     pub fn refund(&mut self, n: u64, now: u64) {
+        let n = self.weight(n);
         self.used -= n;
         self.fluid.run(&self.rate(), self.burst, now);
         self.fluid.level += whole(n);
@@ -164,7 +244,7 @@ impl Bucket {
         } else {
             1..=Cost::MAX
         };
-        let per_ns = (1..=period_ns).contains(&amount);
+        let per_ns = (1..=period_ns / self.parts).contains(&amount);
         if !per_ns
             || !counts.contains(&amount)
             || !bursts.contains(&burst)
@@ -175,6 +255,11 @@ impl Bucket {
         self.used = self.settled(now);
         self.fluid.run(&self.rate(), self.burst, now);
         self.ahead = self.slack(now);
+        if u128::from(amount) * u128::from(self.period_ns)
+            != u128::from(self.amount) * u128::from(period_ns)
+        {
+            self.origin = now;
+        }
         self.produced = self.produced(now);
         self.since = now;
         (self.amount, self.period_ns, self.burst) = (amount, period_ns, burst);

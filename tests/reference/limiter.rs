@@ -323,6 +323,7 @@ impl Model {
                 Answer::Deadline
             };
         }
+        self.rules.look(self.now);
         // Time changes something when it is covered, or when it is too late.
         if self.queue.front() != Some(&name) {
             return Answer::Pending(Wait::Open);
@@ -339,8 +340,10 @@ impl Model {
         let ticket = self.tickets.get_mut(&name)?;
         let answer = match ticket.state {
             State::Waiting { .. } => return None,
-            State::Held | State::Granted => {
+            State::Held => return Some(Answer::Ok),
+            State::Granted => {
                 ticket.state = State::Held;
+                self.rules.look(self.now);
                 return Some(Answer::Ok);
             }
             State::TimedOut => Answer::Deadline,

@@ -9,6 +9,7 @@
 
 pub mod bucket;
 pub mod limiter;
+pub mod lows;
 pub mod rules;
 pub mod script;
 pub mod subject;

@@ -40,10 +40,10 @@ impl Ledger {
         }
     }
 
-    /// Gives back what was taken at `at`.
-    fn refund(&mut self, n: u64, at: u64, now: u64) {
+    /// Gives back `n` of `stands` that were taken at `at`.
+    fn refund(&mut self, n: u64, stands: u64, at: u64, now: u64) {
         match self {
-            Self::Bucket(bucket) => bucket.refund(n, now),
+            Self::Bucket(bucket) => bucket.give_back(n, stands, at, now),
             Self::Window(window) => window.refund(n, at),
         }
     }
@@ -211,6 +211,15 @@ impl Rules {
         Some(due)
     }
 
+    /// Somebody has to wait, or is admitted who has waited.
+    pub fn look(&mut self, now: u64) {
+        for (_, ledger) in self.ledgers_mut() {
+            if let Ledger::Bucket(bucket) = ledger {
+                bucket.look(now);
+            }
+        }
+    }
+
     /// Takes what [`check`](Self::check) has allowed.
     pub fn take(&mut self, cost: &Cost, now: u64) {
         for (meter, ledger) in self.ledgers_mut() {
@@ -244,7 +253,7 @@ impl Rules {
         for (meter, ledger) in self.ledgers_mut() {
             let (old, new) = (count(meter, old), count(meter, new));
             match new < old {
-                true => ledger.refund(old - new, at, now),
+                true => ledger.refund(old - new, old, at, now),
                 false if new > old => ledger.charge(new - old, now),
                 false => {}
             }

@@ -164,7 +164,8 @@ class Limit:
         """A leaky bucket: ``n`` per ``per`` seconds at even distances, whatever was idle before.
 
         The first request goes at once, the next one when the cost of that has been produced. A large one delays those behind it,
-        and none is too large.
+        and none is too large. Distances are never shorter, and a microsecond longer at most; it can be retuned up to a thousand times
+        the rate it was made with.
         """
         return cls._make("Limit.pacing", PACING, n, per, meter)
 

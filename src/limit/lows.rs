@@ -1,0 +1,203 @@
+//! Refunds that mint nothing: what a bucket would hold had a charge never been made.
+//!
+//! While a reservation is held its bucket refills, up to the burst and no further. Giving all of it back then would make
+//! tokens that nobody was ever owed: had they not been reserved, they would have overflowed. What is right is the least
+//! *debt* (what the bucket lacks) since the charge: so much of the charge has not refilled in the meantime.
+//!
+//! The debt is remembered in stretches of production: where each began, and the least debt in it. Nothing is noted when
+//! something is charged. But charges only add to the debt; so what was charged by one look, less what has been produced
+//! and given back since, is the least that it can have been until the next look. Looks are taken at refunds, when somebody
+//! has to wait, and when he is admitted: whenever a bucket is in demand. A stretch ends when an eighth of a burst has
+//! been produced in it, or when the debt has grown so much that its least says little.
+//!
+//! A refund goes through the stretches from its charge on. It is cut to the least debt of each, which it lowers by as
+//! much: the stretches tell of a bucket to which those charges were never made, and so does the next refund. The charge's
+//! own part of the debt is known from itself. When there are too many stretches, the oldest two become one.
+//!
+//! The rule, and what naive refunds admit, are in "Refunds" of ARCHITECTURE.md.
+
+use super::account::Account;
+use super::line::Line;
+
+#[cfg(not(any(loom, shuttle)))]
+use std::sync::Mutex;
+
+const STRETCHES: usize = 16;
+/// How often a settling thread looks whether another one is done, which takes some ten nanoseconds, unless it is stopped.
+const PATIENCE: usize = 1_000;
+
+/// See the [module](self).
+///
+/// A mutex, because it is held for some ten nanoseconds, nobody sleeps for it, and no admission needs it. The model
+/// checkers do without: in their models no bucket overflows, so all of a refund is right.
+pub(crate) struct Lows(#[cfg(not(any(loom, shuttle)))] Mutex<Memory>);
+
+struct Memory {
+    /// Where production must be for the bucket to be full, if nothing is charged or given back after the last look.
+    full: u64,
+    /// What had been given back before that look.
+    returned: u64,
+    /// The oldest first.
+    stretches: Vec<Stretch>,
+    /// The most that is produced in one.
+    length: u64,
+}
+
+/// From where it begins to where the next one does.
+#[derive(Clone, Copy)]
+struct Stretch {
+    position: u64,
+    /// Tick of the look at which it began.
+    tick: u64,
+    /// The least debt.
+    low: u64,
+}
+
+/// A charge of which something is given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stands {
+    /// When it was made, or a little before.
+    pub(crate) at: u64,
+    /// What of it stands.
+    pub(crate) amount: u64,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+impl Lows {
+    /// For an account that begins with a bucket, of whose units pacing has `grain` parts.
+    pub(crate) fn new(account: &Account, line: &Line, grain: u64) -> Self {
+        let position = line.position(line.origin());
+        let mut stretches = Vec::with_capacity(STRETCHES);
+        stretches.push(Stretch {
+            position,
+            tick: line.origin(),
+            low: 0,
+        });
+        Self(Mutex::new(Memory {
+            full: position,
+            returned: account.returned(),
+            stretches,
+            length: (line.burst / 8).max(grain),
+        }))
+    }
+
+    /// Notes how much the bucket lacks; not if somebody else is just doing so.
+    pub(crate) fn look(&self, account: &Account, line: &Line, now: u64) {
+        if let Ok(mut memory) = self.0.try_lock() {
+            memory.look(account, line, now);
+        }
+    }
+
+    /// Gives back `refund` of a charge, or what of it has not refilled since. Nothing, if a thread that was stopped in here
+    /// keeps everybody out: too little is safe.
+    pub(crate) fn refund(
+        &self,
+        account: &Account,
+        line: &Line,
+        now: u64,
+        charge: Stands,
+        refund: u64,
+    ) {
+        for _ in 0..PATIENCE {
+            if let Ok(mut memory) = self.0.try_lock() {
+                memory.look(account, line, now);
+                account.refund(memory.lower(line, now, charge, refund));
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+impl Lows {
+    pub(crate) fn new(_: &Account, _: &Line, _: u64) -> Self {
+        Self()
+    }
+
+    pub(crate) fn look(&self, _: &Account, _: &Line, _: u64) {}
+
+    pub(crate) fn refund(&self, account: &Account, _: &Line, _: u64, _: Stands, refund: u64) {
+        account.refund(refund);
+    }
+}
+
+impl Memory {
+    fn look(&mut self, account: &Account, line: &Line, now: u64) {
+        let produced = line.position(now);
+        if produced < self.last().position {
+            // Another thread's clock is ahead, which has told more.
+            return;
+        }
+        // Before the view: what is given back in between counts twice, lest it count too little.
+        let returned = account.returned();
+        let present = (line.burst as i64 - account.view(line, now).balance).unsigned_abs();
+        let since = Account::distance(self.returned, returned);
+        let least = self.full.saturating_sub(since).saturating_sub(produced);
+        let last = self.last();
+        last.low = last.low.min(least);
+        let (position, low) = (last.position, last.low);
+        if produced == position {
+            // Whatever was charged here is in this debt, and what came before is cut to the stretch before.
+            last.low = present;
+        } else if produced - position >= self.length || present.saturating_sub(low) >= self.length {
+            self.begin(Stretch {
+                position: produced,
+                tick: now,
+                low: present,
+            });
+        }
+        (self.full, self.returned) = (produced + present, returned);
+    }
+
+    fn last(&mut self) -> &mut Stretch {
+        self.stretches.last_mut().expect("there is always one")
+    }
+
+    fn begin(&mut self, next: Stretch) {
+        if self.stretches.len() == STRETCHES {
+            let oldest = self.stretches.remove(0);
+            let second = &mut self.stretches[0];
+            *second = Stretch {
+                low: oldest.low.min(second.low),
+                ..oldest
+            };
+        }
+        self.stretches.push(next);
+    }
+
+    /// How much of `refund` has not refilled since the charge; it is taken out of what is remembered.
+    fn lower(&mut self, line: &Line, now: u64, charge: Stands, refund: u64) -> u64 {
+        let began_by = |begun: &dyn Fn(&Stretch) -> bool| self.stretches.iter().rposition(begun);
+        let (first, since) = match charge.at >= line.origin() {
+            true => {
+                let since = line.position(charge.at);
+                (began_by(&|stretch| stretch.position <= since), since)
+            }
+            // Under a former line, whose positions are not known; but when each stretch began.
+            false => {
+                let first = began_by(&|stretch| stretch.tick <= charge.at);
+                (
+                    first,
+                    first.map_or(0, |first| self.stretches[first].position),
+                )
+            }
+        };
+        let Some(first) = first else {
+            return 0;
+        };
+        let mut credit = refund;
+        for index in first..self.stretches.len() {
+            let end = match self.stretches.get(index + 1) {
+                Some(next) => next.position,
+                None => line.position(now),
+            };
+            // Whatever else happens, the charge itself leaves so much debt.
+            let own = charge.amount.saturating_sub(end.saturating_sub(since));
+            let low = &mut self.stretches[index].low;
+            credit = credit.min(own.max(*low));
+            *low = low.saturating_sub(credit);
+        }
+        credit
+    }
+}
