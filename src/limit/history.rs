@@ -369,8 +369,10 @@ impl History {
                     count.sliding(room, here.1).max(count.poured(wanted, line))
                 }
                 _ => {
+                    let alone = line.burst.saturating_sub(own) as i64;
                     let room = (line.burst - (wanted - rounds * line.burst)) as i64;
-                    (self.leaves(&count, room).saturating_add(later), 0)
+                    let behind = self.leaves(&count, room).saturating_add(later);
+                    (self.leaves(&count, alone).max(behind), 0)
                 }
             };
             if self.has(count.first) {

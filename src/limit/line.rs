@@ -99,12 +99,13 @@ impl Line {
         self.position + ((self.since(now) >> 64) as u64 >> (self.shift - 64))
     }
 
-    /// The first position that is not produced before `now`.
+    /// The first position that is not produced before `now`; at the first tick of the line the one that is produced.
     pub(crate) fn upcoming(&self, now: u64) -> u64 {
         match now > self.tick {
             // A tick is shorter than a token takes.
             true => self.position(now - 1) + 1,
-            false => self.position + u64::from(self.fraction > 0),
+            // By how much that is too early is a part of what pacing counts in.
+            false => self.position,
         }
     }
 

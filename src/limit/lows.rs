@@ -33,8 +33,9 @@ const PATIENCE: usize = 1_000;
 pub(crate) struct Lows(#[cfg(not(any(loom, shuttle)))] Mutex<Memory>);
 
 struct Memory {
-    /// Where production must be for the bucket to be full, if nothing is charged or given back after the last look.
-    full: u64,
+    /// Where production must be for the balance to be zero, if nothing is charged or given back after the last look.
+    /// Whatever the burst is by then: it may change.
+    even: i64,
     /// What had been given back before that look.
     returned: u64,
     /// The oldest first.
@@ -74,7 +75,7 @@ impl Lows {
             low: 0,
         });
         Self(Mutex::new(Memory {
-            full: position,
+            even: position as i64 - line.burst as i64,
             returned: account.returned(),
             stretches,
             length: (line.burst / 8).max(grain),
@@ -131,9 +132,11 @@ impl Memory {
         }
         // Before the view: what is given back in between counts twice, lest it count too little.
         let returned = account.returned();
-        let present = (line.burst as i64 - account.view(line, now).balance).unsigned_abs();
-        let since = Account::distance(self.returned, returned);
-        let least = self.full.saturating_sub(since).saturating_sub(produced);
+        let balance = account.view(line, now).balance;
+        let (produced_now, burst) = (produced as i64, line.burst as i64);
+        let present = (burst - balance).unsigned_abs();
+        let since = Account::distance(self.returned, returned) as i64;
+        let least = (self.even - since + burst - produced_now).max(0) as u64;
         let last = self.last();
         last.low = last.low.min(least);
         let (position, low) = (last.position, last.low);
@@ -147,7 +150,7 @@ impl Memory {
                 low: present,
             });
         }
-        (self.full, self.returned) = (produced + present, returned);
+        (self.even, self.returned) = (produced_now - balance, returned);
     }
 
     fn last(&mut self) -> &mut Stretch {

@@ -176,11 +176,14 @@ impl Bucket {
     /// What is produced next at `now`. Of whatever came to be whole within the last half nanosecond it is as good as now.
     fn upcoming(&self, now: u64) -> BigInt {
         if now == self.origin {
-            return self.produced(now).ceil().to_integer();
+            return self.line(now);
         }
+        self.produced_just_before(now).floor().to_integer() + 1
+    }
+
+    fn produced_just_before(&self, now: u64) -> BigRational {
         let half = BigRational::new(1.into(), 2.into());
-        let before = self.produced_before(now) - half * self.rate();
-        before.floor().to_integer() + 1
+        self.produced_before(now) - half * self.rate()
     }
 
     fn take_parts(&mut self, n: u64, now: u64) {
@@ -280,9 +283,11 @@ impl Bucket {
     ///
     /// The only freedom that the library has. It shows after years of uptime, by one nanosecond.
     pub fn is_hair_breadth(&self, now: u64) -> bool {
-        let produced = self.produced(now);
-        let missing = produced.ceil() - produced;
-        !missing.is_zero() && missing <= self.slack(now)
+        let near = |produced: BigRational| {
+            let missing = produced.ceil() - produced;
+            !missing.is_zero() && missing <= self.slack(now)
+        };
+        near(self.produced(now)) || self.burst == 0 && near(self.produced_just_before(now))
     }
 
     /// The balance of the textbook's continuous bucket, for which a fraction is as good as a whole.

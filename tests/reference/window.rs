@@ -262,8 +262,11 @@ impl Window {
         }
         self.forget(now);
         self.ahead = self.slack(now);
-        let begun = self.steps(now);
-        self.go_on(now, begun, period_ns);
+        // Windows of the same length are the same windows.
+        if period_ns != self.period_ns {
+            let begun = self.steps(now);
+            self.go_on(now, begun, period_ns);
+        }
         (self.amount, self.period_ns) = (amount, period_ns);
         true
     }
