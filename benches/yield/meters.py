@@ -137,18 +137,27 @@ class Window:
 
 
 class Rolling:
-    """Never more than ``limit`` units in any period: an exact log."""
+    """Never more than ``limit`` units in any period: an exact log.
+
+    Used: how full the log was, on average. Counting what was admitted would be off by a whole limit for bursts
+    that the last moment just includes or misses.
+    """
 
     def __init__(self, limit: int, period_ns: int = MINUTE) -> None:
         self.limit = limit
         self.period_ns = period_ns
         self._log: Deque[Tuple[int, int]] = deque()
         self._here = 0
-        self._used = 0
+        self._left = 0
+        self._moments = 0
+        """Sum of units x time over the log."""
 
     def _roll(self, now: int) -> None:
         while self._log and self._log[0][0] + self.period_ns <= now:
-            self._here -= self._log.popleft()[1]
+            at, units = self._log.popleft()
+            self._here -= units
+            self._left += units
+            self._moments -= units * at
 
     def wait_ns(self, units: int, now: int) -> int:
         self._roll(now)
@@ -165,7 +174,7 @@ class Rolling:
         self._roll(now)
         self._log.append((now, units))
         self._here += units
-        self._used += units
+        self._moments += units * now
 
     def give(self, units: int, now: int) -> None:
         raise NotImplementedError("no provider is known to settle in a rolling window")
@@ -176,10 +185,12 @@ class Rolling:
 
     def reset_ns(self, now: int) -> int:
         """Until the last of them has left."""
+        self._roll(now)
         return self._log[-1][0] + self.period_ns - now if self._log else 0
 
     def account(self, now: int) -> Tuple[float, float]:
-        return self._used, self.limit * now / self.period_ns
+        self._roll(now)
+        return self._left + (self._here * now - self._moments) / self.period_ns, self.limit * now / self.period_ns
 
 
 class Slots:

@@ -72,7 +72,7 @@ def _token_bound(rng: random.Random, enforced: str, charge: Charge = larger, set
 
 def _request_bound(rng: random.Random, enforced: str, charge: Charge = larger) -> Setup:
     # 6000 tokens to a request: more than the largest job takes.
-    rpm = rng.randrange(300, 901, 60)
+    rpm = rng.randrange(240, 1201, 60)
     return Setup(enforced, rpm, rpm * 6000, charge=charge)
 
 
@@ -181,7 +181,8 @@ _RIGHT = [
 
 def _wrong(key: str, factor: float) -> Scenario:
     right = next(scenario for scenario in _RIGHT if scenario.key == key)
-    return replace(right, key=f"{key} x{factor}", title=f"{right.title}, x{factor}", believed=factor)
+    too = "too fast" if factor > 1 else "too slow"
+    return replace(right, key=f"{key} x{factor}", title=f"{right.title}; {too}", believed=factor)
 
 
 SCENARIOS: Dict[str, Scenario] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 
 @dataclass(frozen=True)
@@ -13,10 +13,13 @@ class Entry:
     title: str
     where: str
     """module:class"""
-    polls: bool = False
-    """Every waiter looks again and again. That takes real processor time, so its runs are shorter and of one seed."""
+    minutes: Optional[float] = None
+    """For those whose waiters look again and again, each of them. That takes real processor time, so its runs are at most
+    so long, and of one seed."""
     wrong: bool = False
     """Is also run with wrong limits."""
+    extra: bool = False
+    """Runs only if asked for."""
 
     def make(self, setup: Any, world: Any) -> Any:
         module, name = self.where.split(":")
@@ -28,10 +31,10 @@ CLIENTS: Dict[str, Entry] = {
     for entry in (
         Entry("libllmrl", "libllmrl", "ours:Libllmrl", wrong=True),
         Entry("aiolimiter", "aiolimiter", "peers:Aiolimiter", wrong=True),
-        Entry("langchain", "LangChain", "peers:LangChain", polls=True),
-        Entry("seed", "seed's client", "seed:Seed", polls=True),
-        Entry("seed1", "seed's, capacity >= 1", "seed:SeedThatRecovers", polls=True),
-        Entry("naive", "retries only", "peers:Naive", polls=True),
+        Entry("langchain", "LangChain", "peers:LangChain", minutes=2),
+        Entry("seed", "seed's client", "seed:Seed", minutes=10),
+        Entry("seed1", "seed's, capacity >= 1", "seed:SeedThatRecovers", minutes=10, extra=True),
+        Entry("naive", "retries only", "peers:Naive", minutes=2),
         Entry("oracle", "oracle", "oracle:Oracle"),
     )
 }

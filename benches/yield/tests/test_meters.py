@@ -97,8 +97,7 @@ def test_account_of_the_greedy_and_of_the_idle(make: Callable[[], Meter]) -> Non
         used, gone = meter.account(20 * MINUTE)
         return (used - used_before) / (gone - gone_before)
 
-    # A rolling log takes the limit in bursts a tenth of a second late each minute.
-    assert share(make(), True) == pytest.approx(1, abs=0.003)
+    assert share(make(), True) == pytest.approx(1, abs=1e-6)
     assert share(make(), False) == 0
 
 
@@ -114,6 +113,17 @@ def test_a_bucket_gives_back_and_shares_and_changes() -> None:
     bucket.retune(300, 0)
     assert bucket.wait_ns(1, 0) == 6.2 * SECOND
     assert bucket.reset_ns(0) == 66 * SECOND
+
+
+def test_a_rolling_log_counts_how_full_it_was() -> None:
+    """All of the limit once every 61 s is 60/61 of it, wherever the last moment is."""
+    log = Rolling(1000)
+    for at in range(0, 20 * 61, 61):
+        assert log.wait_ns(1000, at * SECOND) == 0
+        log.take(1000, at * SECOND)
+    for seconds in (61 * 19, 61 * 19 + 30):
+        used, gone = log.account(seconds * SECOND)
+        assert used / gone == pytest.approx(60 / 61, abs=0.001)
 
 
 def test_slots_count_the_time_that_they_are_busy() -> None:
