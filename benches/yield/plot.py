@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Dict, Sequence
 
 import matplotlib
 
@@ -17,7 +17,7 @@ from scenarios import SCENARIOS
 
 COLUMNS = 4
 # Okabe and Ito's colours, told apart by everybody. Hollow marks of different shape and size: many points coincide.
-STYLES = {
+STYLES: Dict[str, Dict[str, Any]] = {
     "libllmrl": dict(marker="o", color="#0072B2", markersize=9, markeredgewidth=2.4),
     "aiolimiter": dict(marker="s", color="#E69F00", markersize=7, markeredgewidth=1.6),
     "langchain": dict(marker="^", color="#009E73", markersize=8, markeredgewidth=1.6),

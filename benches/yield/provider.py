@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Callable, Dict, Optional
+from typing import Callable, Mapping, Optional
 
 from load import Job
 from meters import Bucket, Meter
@@ -18,7 +18,7 @@ class Provider:
     back. ``counts_refused``: a refused request uses up one of the requests, if there is one."""
 
     def __init__(
-        self, meters: Dict[str, Meter], charge: Charge, grammar: Grammar, settles: bool = False, counts_refused: bool = False
+        self, meters: Mapping[str, Meter], charge: Charge, grammar: Grammar, settles: bool = False, counts_refused: bool = False
     ) -> None:
         self.meters = meters
         self._charge = charge

@@ -61,7 +61,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         for follow in self.followers:
             follow(ns)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]  # generic in the stubs
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         return super().call_at(when, self._woken, callback, *args, context=context)
 
     def _woken(self, callback: Callable[..., Any], *args: Any) -> None:

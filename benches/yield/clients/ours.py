@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, List, Mapping
+from typing import TYPE_CHECKING, Dict, List, Mapping
 
 from llmrl import Limit, Limiter, ManualClock, until_reset
 
@@ -60,7 +60,7 @@ class Libllmrl(Client):
 
     def charged(self, job: Job, body: bytes) -> int:
         """What the provider has taken in the end, by its documentation and the usage in the answer."""
-        usage = json.loads(body)["usage"]
+        usage: Dict[str, int] = json.loads(body)["usage"]
         if self.setup.settles:
             return usage["total_tokens"]
         return self.setup.charge(usage["prompt_tokens"], job.max_tokens)
