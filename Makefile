@@ -14,7 +14,7 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindi
 include install.mk
 
 .PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-tsan test-aarch64 \
-	test-pypy lint bench bench-python build setup clean
+	test-pypy lint bench bench-python yield build setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -72,8 +72,9 @@ test-pypy: ## the Python package on PyPy; installs one
 	@.ci/setup pypy
 	$(MAKE) test-python PYTHON=pypy3 VENV=.venv-pypy
 
-test-python: $(VENV)/installed ## the Python package, on both of its backends, and its command line
+test-python: $(VENV)/installed ## the Python package, on both of its backends, its command line, and the yield bench
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q
+	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q -c pyproject.toml ../../benches/yield/tests
 
 bench: ## the ratio table of benches/README.md
 	$(CARGO) bench --bench ratios
@@ -81,6 +82,10 @@ bench: ## the ratio table of benches/README.md
 bench-python: $(VENV)/installed ## the Python package beside its peers
 	$(VENV_PYTHON) -m pip install -q -r bindings/python/bench/requirements.txt
 	$(VENV_PYTHON) bindings/python/bench/bench.py
+
+yield: $(VENV)/installed ## how much of a provider's limits each limiter gets: benches/yield/README.md
+	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r benches/yield/requirements.txt
+	$(VENV_PYTHON) benches/yield/bench.py
 
 $(VENV)/installed: $(PACKAGE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
