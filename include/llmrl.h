@@ -470,6 +470,12 @@ void llmrl_clock_free(struct llmrl_clock *clock);
 /** Most limits of one limiter. */
 #define LLMRL_MAX_LIMITS 8
 
+/**
+ * llmrl_options.flags: llmrl_feedback() may raise limits above what they are here, to what
+ * the provider says. By default it only lowers them.
+ */
+#define LLMRL_RAISE_LIMITS 1
+
 /** A limiter. See llmrl_limiter_new(). */
 typedef struct llmrl_limiter llmrl_limiter;
 
@@ -499,7 +505,7 @@ typedef void (*llmrl_wake_fn)(void *context, llmrl_permit ticket);
  * is passed along with it; all zeros, like NULL in its place, means the defaults.
  */
 typedef struct llmrl_options {
-    /** Zero; this version knows no flags. */
+    /** LLMRL_RAISE_LIMITS or none. */
     uint32_t flags;
     /**
      * How many may wait at the same time, threads and tickets together, up to 1048576;
@@ -785,6 +791,15 @@ llmrl_status llmrl_cancel(const llmrl_limiter *l, llmrl_permit permit);
  * restart. To be looked at now and then; nothing here is needed for admitting.
  * ---------------------------------------------------------------------------------------- */
 
+/** llmrl_limit_state.mode: it admits as it is configured, or as the provider says. */
+#define LLMRL_NORMAL 0
+
+/** llmrl_limit_state.mode: less or nothing, because the provider has refused. */
+#define LLMRL_THROTTLED 1
+
+/** llmrl_limit_state.mode: on its way back from there. */
+#define LLMRL_RECOVERING 2
+
 /**
  * Counted since the limiter was made. May grow at the end in later versions, so its
  * size is passed along with it.
@@ -832,6 +847,10 @@ typedef struct llmrl_limit_state {
     int64_t available;
     /** For how long it is still paused. */
     uint64_t paused_ns;
+    /** LLMRL_NORMAL to LLMRL_RECOVERING: what llmrl_feedback() has made of it. */
+    uint32_t mode;
+    /** Zero. */
+    uint32_t reserved0;
 } llmrl_limit_state;
 
 /**
@@ -1133,6 +1152,56 @@ llmrl_status llmrl_answer_read(const struct llmrl_answer *answer,
                                size_t answer_size,
                                struct llmrl_reading *out,
                                size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Learning from answers
+ *
+ * Hand each answer to the limiter that let its request through, and it finds out by
+ * itself what the limits are, how much is left of them, who else uses them, and when the
+ * provider has had enough.
+ * ---------------------------------------------------------------------------------------- */
+
+/** llmrl_advice.flags: the same request may be admitted later. */
+#define LLMRL_ADVICE_RETRY 1
+
+/**
+ * What to do with a request, now that it was answered. May grow at the end in later
+ * versions, so its size is passed along with it.
+ */
+typedef struct llmrl_advice {
+    /** What became of it: LLMRL_CLASS_OK to LLMRL_CLASS_OTHER. */
+    uint32_t answer_class;
+    /** LLMRL_ADVICE_RETRY or none. */
+    uint32_t flags;
+    /**
+     * How long to wait before asking the limiter again. 0 where the limiter itself holds
+     * requests back, which it does for 300000000000 at most because of one answer: more
+     * means that the provider said so, and that another one may be the better choice.
+     */
+    uint64_t wait_ns;
+} llmrl_advice;
+
+/**
+ * The provider has answered the request of this permit, which stays held. Call it for
+ * every answer, before llmrl_settle(); answer_size is sizeof *answer, out_size sizeof
+ * *out, and out may be NULL.
+ *
+ * Limits that are told twice in a row replace the configured ones, upwards only with
+ * LLMRL_RAISE_LIMITS. What is left of a bucket is compared with how it stood when the
+ * request was admitted, so answers may come late and in any order. A refusal pauses the
+ * limit that has refused, once for all requests that were on their way; it has used no
+ * tokens, and they are given back here: llmrl_release() the permit, wait as advised, and
+ * ask for another one. Takes some microseconds, and a lock that admissions do not need.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; or as llmrl_answer_read().
+ */
+llmrl_status llmrl_feedback(const llmrl_limiter *l,
+                            llmrl_permit permit,
+                            const llmrl_answer *answer,
+                            size_t answer_size,
+                            struct llmrl_advice *out,
+                            size_t out_size);
 
 
 /* ----------------------------------------------------------------------------------------

@@ -44,5 +44,6 @@ pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
 pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};
 pub use limiter::{
-    Builder, Corrupt, LimitState, Limiter, MAX_LIMITS, Permit, Progress, Saved, Stats, Ticket, Wake,
+    Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Permit,
+    Progress, Saved, Stats, Ticket, Wake,
 };

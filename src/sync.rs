@@ -38,6 +38,27 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// Locks a mutex that is never held for more than some microseconds; not if a thread that was stopped while it held it
+/// keeps everybody out.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    const PATIENCE: usize = 10_000;
+    (0..PATIENCE).find_map(|_| match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(std::sync::TryLockError::WouldBlock) => {
+            std::hint::spin_loop();
+            None
+        }
+    })
+}
+
+/// The checkers' threads do not stop.
+#[cfg(any(loom, shuttle))]
+pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    Some(lock(mutex))
+}
+
 /// Tells a model checker that this thread waits for another one's step.
 #[inline(always)]
 pub(crate) fn pause() {

@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "status",
     "limit",
     "clock",
@@ -20,6 +20,7 @@ const SECTIONS: [&str; 10] = [
     "permits",
     "stats",
     "feedback",
+    "advice",
     "bucket",
     "in_flight",
     "version",

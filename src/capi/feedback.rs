@@ -241,7 +241,7 @@ pub unsafe extern "C" fn llmrl_answer_read(
 
 impl llmrl_answer {
     /// # Safety The pointers lead to what the header says.
-    unsafe fn reading(&self) -> Result<Reading, llmrl_status> {
+    pub(super) unsafe fn reading(&self) -> Result<Reading, llmrl_status> {
         if self.reserved0 != 0 {
             return Err(LLMRL_ERR_FLAGS);
         }
@@ -324,7 +324,7 @@ fn pool(pool: Pool) -> u32 {
     }
 }
 
-fn class(class: Class) -> u32 {
+pub(super) fn class(class: Class) -> u32 {
     match class {
         Class::Ok => LLMRL_CLASS_OK,
         Class::Rate => LLMRL_CLASS_RATE,

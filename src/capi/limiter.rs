@@ -62,12 +62,16 @@ impl llmrl_limiter {
     }
 }
 
+/// llmrl_options.flags: llmrl_feedback() may raise limits above what they are here, to what
+/// the provider says. By default it only lowers them.
+pub const LLMRL_RAISE_LIMITS: u32 = 1;
+
 /// What can be chosen of a limiter. May grow at the end in later versions, so its size
 /// is passed along with it; all zeros, like NULL in its place, means the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct llmrl_options {
-    /// Zero; this version knows no flags.
+    /// LLMRL_RAISE_LIMITS or none.
     pub flags: u32,
     /// How many may wait at the same time, threads and tickets together, up to 1048576;
     /// 0 is 4096. One that has left counts until the queue has moved past it.
@@ -188,8 +192,8 @@ unsafe fn make(
     }
     // SAFETY: passed on.
     let options = unsafe { copy_in(options, options_size) }?;
-    if options.flags != 0 || options.reserved0 != 0 {
-        let text = "options.flags or options.reserved0 is not zero";
+    if options.flags & !LLMRL_RAISE_LIMITS != 0 || options.reserved0 != 0 {
+        let text = "options.flags has unknown bits, or options.reserved0 is not zero";
         return Err(explain(LLMRL_ERR_FLAGS, text));
     }
     let range = |text: String| explain(LLMRL_ERR_RANGE, &text);
@@ -214,7 +218,9 @@ unsafe fn make(
     )
     .map_err(range)?;
 
-    let mut builder = Limiter::builder().max_waiters(waiters);
+    let mut builder = Limiter::builder()
+        .max_waiters(waiters)
+        .raise_limits(options.flags & LLMRL_RAISE_LIMITS != 0);
     for index in 0..count {
         // SAFETY: `count` limits can be read, as the caller says.
         let limit = unsafe { read(limits.add(index)) }?;

@@ -11,6 +11,7 @@
 // The contract is the header's, once for all functions; see above.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod advice;
 pub mod bucket;
 pub mod clock;
 mod entries;

@@ -8,6 +8,7 @@ use super::limiter::{llmrl_limiter, wall_clock};
 use super::status::*;
 use super::{Plain, copy_out, wait_ns, with_limiter};
 use crate::limit::Kind;
+use crate::limiter::Mode;
 use std::ffi::c_void;
 use std::ptr;
 
@@ -39,6 +40,13 @@ pub struct llmrl_stats {
 // SAFETY: integers of one size.
 unsafe impl Plain for llmrl_stats {}
 
+/// llmrl_limit_state.mode: it admits as it is configured, or as the provider says.
+pub const LLMRL_NORMAL: u32 = 0;
+/// llmrl_limit_state.mode: less or nothing, because the provider has refused.
+pub const LLMRL_THROTTLED: u32 = 1;
+/// llmrl_limit_state.mode: on its way back from there.
+pub const LLMRL_RECOVERING: u32 = 2;
+
 /// How one limit stands. May grow at the end in later versions, so its size is passed
 /// along with it.
 #[repr(C)]
@@ -59,9 +67,13 @@ pub struct llmrl_limit_state {
     pub available: i64,
     /// For how long it is still paused.
     pub paused_ns: u64,
+    /// LLMRL_NORMAL to LLMRL_RECOVERING: what llmrl_feedback() has made of it.
+    pub mode: u32,
+    /// Zero.
+    pub reserved0: u32,
 }
 
-// SAFETY: integers; the two of half size come first and fill one word together.
+// SAFETY: integers; those of half size fill one word together in pairs.
 unsafe impl Plain for llmrl_limit_state {}
 
 /// Reads the counters; out_size is sizeof *out. Costs a few loads and a lock that is
@@ -153,6 +165,11 @@ impl llmrl_limiter {
         let state = self.limiter.limit_state(index as usize);
         let state = state.map_err(|_| LLMRL_ERR_INDEX)?;
         let (available, paused_ns) = (state.available, wait_ns(Some(state.paused)));
+        let mode = match state.mode {
+            Mode::Normal => LLMRL_NORMAL,
+            Mode::Throttled => LLMRL_THROTTLED,
+            Mode::Recovering => LLMRL_RECOVERING,
+        };
         Ok(match state.limit.0 {
             Kind::Quota(quota) => llmrl_limit_state {
                 kind: quota.shape as u32,
@@ -162,6 +179,8 @@ impl llmrl_limiter {
                 burst: quota.holds(),
                 available,
                 paused_ns,
+                mode,
+                reserved0: 0,
             },
             Kind::InFlight(slots) => llmrl_limit_state {
                 kind: LLMRL_IN_FLIGHT,
@@ -171,6 +190,8 @@ impl llmrl_limiter {
                 burst: 0,
                 available,
                 paused_ns,
+                mode,
+                reserved0: 0,
             },
         })
     }

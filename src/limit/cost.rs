@@ -197,6 +197,14 @@ impl Amounts {
         }
     }
 
+    /// The same request without its tokens.
+    pub(crate) fn requests_only(&self) -> Self {
+        Self {
+            requests: self.requests & AMOUNT,
+            ..Self::default()
+        }
+    }
+
     fn cached(&self) -> u64 {
         self.requests >> AMOUNT_BITS | (self.input >> AMOUNT_BITS & 0xfff) << 24
     }

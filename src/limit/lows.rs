@@ -20,12 +20,9 @@ use super::account::Account;
 use super::line::Line;
 
 #[cfg(not(any(loom, shuttle)))]
-use std::sync::Mutex;
+use crate::sync::{Mutex, lock_soon};
 
 const STRETCHES: usize = 16;
-/// How often a settling thread looks whether another one is done, which takes some ten nanoseconds, unless it is stopped.
-const PATIENCE: usize = 1_000;
-
 /// See the [module](self).
 ///
 /// A mutex, because it is held for some ten nanoseconds, nobody sleeps for it, and no admission needs it. The model
@@ -99,13 +96,9 @@ impl Lows {
         charge: Stands,
         refund: u64,
     ) {
-        for _ in 0..PATIENCE {
-            if let Ok(mut memory) = self.0.try_lock() {
-                memory.look(account, line, now);
-                account.refund(memory.lower(line, now, charge, refund));
-                return;
-            }
-            std::hint::spin_loop();
+        if let Some(mut memory) = lock_soon(&self.0) {
+            memory.look(account, line, now);
+            account.refund(memory.lower(line, now, charge, refund));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Describing and checking a limiter.
 
+use super::learned::Learned;
 use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, queue::Queue, stats::Counters};
 use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
@@ -26,6 +27,7 @@ pub struct Builder {
     clock: Option<Clock>,
     wake: Option<Arc<dyn Wake>>,
     saved: Option<Saved>,
+    raises: bool,
 }
 
 impl Builder {
@@ -41,6 +43,7 @@ impl Builder {
             clock: None,
             wake: None,
             saved: None,
+            raises: false,
         }
     }
 
@@ -74,6 +77,13 @@ impl Builder {
     /// Goes on with what was used when `saved` was [saved](Limiter::save), instead of with empty windows and full buckets.
     pub fn restore(mut self, saved: Saved) -> Self {
         self.saved = Some(saved);
+        self
+    }
+
+    /// Whether [feedback](super::Permit::feedback) may raise limits above what is configured here, to what the provider says.
+    /// By default it only lowers them.
+    pub fn raise_limits(mut self, raises: bool) -> Self {
+        self.raises = raises;
         self
     }
 
@@ -163,6 +173,8 @@ impl Builder {
             slack: scale.to_ticks(slack_ns),
             wake: self.wake,
             counters: Counters::default(),
+            learned: Mutex::new(Learned::new(&entries, now)),
+            raises: self.raises,
             limits: Mutex::new(entries),
             clock,
         });

@@ -33,26 +33,10 @@ impl Limiter {
         per: Duration,
         burst: u64,
     ) -> Result<(), ConfigError> {
-        let period_ns = nanos(per);
-        self.core
-            .change_line(index, |core, ledger, quota, line, now| {
-                let resolution = match quota.shape {
-                    // As many as there is memory for.
-                    Shape::SlidingLog => Some(quota.resolution.unwrap_or(quota.amount)),
-                    _ => quota.resolution,
-                };
-                *quota = Quota {
-                    amount,
-                    period_ns,
-                    burst: Some(burst),
-                    resolution,
-                    resets_in_ns: None,
-                    ..*quota
-                };
-                let (rate, burst) = quota.checked()?;
-                let rate = rate.in_parts(core.grains[ledger])?;
-                Ok(line.retuned(rate, core.scale, burst, now))
-            })
+        let core = &self.core;
+        let ledger = core.retune_line(index, |_| (amount, nanos(per), burst))?;
+        lock(&core.learned).configure(ledger, amount, burst);
+        Ok(())
     }
 
     /// The fixed window at `index` ends `resets_in` from now, whatever was known before; what it has used stays used
@@ -68,7 +52,8 @@ impl Limiter {
             }
             OutOfRange::check("resets_in (ns)", resets_in_ns, 1, quota.period_ns)?;
             Ok(line.stepping_in(now, core.scale.to_ticks(resets_in_ns)))
-        })
+        })?;
+        Ok(())
     }
 
     /// Admits nothing that costs something at the limit `index`, for `duration` from now; production and windows go on.
@@ -77,10 +62,7 @@ impl Limiter {
     /// # Errors
     /// No such limit, or one in flight.
     pub fn pause(&self, index: usize, duration: Duration) -> Result<(), ConfigError> {
-        self.core.change_line(index, |core, _, _, line, now| {
-            let ticks = core.scale.duration_to_ticks(duration);
-            Ok(line.paused(now, ticks))
-        })
+        self.core.pause_line(index, duration)
     }
 
     /// Another number of in-flight slots. Below what is held it takes nothing back and admits nothing until enough
@@ -89,26 +71,8 @@ impl Limiter {
     /// # Errors
     /// No in-flight limit, or `slots` out of range.
     pub fn resize(&self, slots: u64) -> Result<(), ConfigError> {
-        let core = &self.core;
-        let mut limits = lock(&core.limits);
-        let found = limits
-            .iter_mut()
-            .enumerate()
-            .find_map(|(index, entry)| match entry {
-                Entry::InFlight(old) => Some((index, old)),
-                Entry::Quota(..) => None,
-            });
-        let Some((index, old)) = found else {
-            return Err(OutOfRange::count("in-flight limits", 0, 1).into());
-        };
-        InFlight::check(slots).map_err(ConfigError::at(index))?;
-        let by = slots as i64 - *old as i64;
-        let before = core.update_gate(|gate| gate.resized(by));
-        *old = slots;
-        drop(limits);
-        if before.is_queued() {
-            core.advance(true);
-        }
+        self.core.resize_slots(slots)?;
+        lock(&self.core.learned).configure_slots(slots);
         Ok(())
     }
 
@@ -121,11 +85,71 @@ impl Limiter {
 }
 
 impl Core {
+    /// See [`Limiter::resize`].
+    pub(super) fn resize_slots(&self, slots: u64) -> Result<(), ConfigError> {
+        let mut limits = lock(&self.limits);
+        let found = limits
+            .iter_mut()
+            .enumerate()
+            .find_map(|(index, entry)| match entry {
+                Entry::InFlight(old) => Some((index, old)),
+                Entry::Quota(..) => None,
+            });
+        let Some((index, old)) = found else {
+            return Err(OutOfRange::count("in-flight limits", 0, 1).into());
+        };
+        InFlight::check(slots).map_err(ConfigError::at(index))?;
+        let by = slots as i64 - *old as i64;
+        let before = self.update_gate(|gate| gate.resized(by));
+        *old = slots;
+        drop(limits);
+        if before.is_queued() {
+            self.advance(true);
+        }
+        Ok(())
+    }
+
+    /// See [`Limiter::retune`]. `next` gives amount, period (ns) and burst. Says which ledger it was.
+    pub(super) fn retune_line(
+        &self,
+        index: usize,
+        next: impl FnOnce(&Quota) -> (u64, u64, u64),
+    ) -> Result<usize, ConfigError> {
+        self.change_line(index, |core, ledger, quota, line, now| {
+            let resolution = match quota.shape {
+                // As many as there is memory for.
+                Shape::SlidingLog => Some(quota.resolution.unwrap_or(quota.amount)),
+                _ => quota.resolution,
+            };
+            let (amount, period_ns, burst) = next(quota);
+            *quota = Quota {
+                amount,
+                period_ns,
+                burst: Some(burst),
+                resolution,
+                resets_in_ns: None,
+                ..*quota
+            };
+            let (rate, burst) = quota.checked()?;
+            let rate = rate.in_parts(core.grains[ledger])?;
+            Ok(line.retuned(rate, core.scale, burst, now))
+        })
+    }
+
+    /// See [`Limiter::pause`].
+    pub(super) fn pause_line(&self, index: usize, duration: Duration) -> Result<(), ConfigError> {
+        let paused = self.change_line(index, |core, _, _, line, now| {
+            let ticks = core.scale.duration_to_ticks(duration);
+            Ok(line.paused(now, ticks))
+        });
+        paused.map(drop)
+    }
+
     fn change_line(
         &self,
         index: usize,
         next: impl FnOnce(&Self, usize, &mut Quota, &Line, u64) -> Result<Line, OutOfRange>,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<usize, ConfigError> {
         let mut limits = lock(&self.limits);
         let last = limits.len() as u64 - 1;
         OutOfRange::check("index", index as u64, 0, last)?;
@@ -155,7 +179,16 @@ impl Core {
         limits[index] = Entry::Quota(changed, ledger);
         drop(limits);
         self.kick(EVENT);
-        Ok(())
+        Ok(ledger)
+    }
+
+    /// The quotas with their ledgers.
+    pub(super) fn quotas(&self) -> Vec<(usize, Quota)> {
+        let quota = |entry: &Entry| match entry {
+            Entry::Quota(quota, ledger) => Some((*ledger, *quota)),
+            Entry::InFlight(_) => None,
+        };
+        lock(&self.limits).iter().filter_map(quota).collect()
     }
 
     /// The caller's index of an account.

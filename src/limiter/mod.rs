@@ -6,10 +6,14 @@
 //! afterwards, idempotently, by anybody who comes along. So a waiter holds nothing, nobody is needed for
 //! another's grant, and at every admission the sum of all admissions is covered by each limit.
 
+mod adapt;
 mod admit;
 mod build;
 mod change;
 mod estimate;
+mod feedback;
+mod journal;
+mod learned;
 mod ledgers;
 mod permit;
 mod queue;
@@ -19,6 +23,7 @@ mod wait;
 mod wake;
 
 pub use build::Builder;
+pub use feedback::{Advice, LONGEST_PAUSE, Mode};
 pub(crate) use permit::Grant;
 pub use permit::Permit;
 pub use saved::{Corrupt, Saved};
@@ -100,8 +105,12 @@ pub(crate) struct Core {
     queue: queue::Queue,
     wake: Option<Arc<dyn Wake>>,
     counters: stats::Counters,
-    /// The limits as configured, in the caller's order; held while one is changed.
+    /// The limits as they are, in the caller's order; held while one is changed.
     limits: Mutex<Vec<build::Entry>>,
+    /// What providers have said. Taken before `limits`.
+    learned: Mutex<learned::Learned>,
+    /// Whether that may raise limits.
+    raises: bool,
 }
 
 impl Core {

@@ -11,7 +11,7 @@ use crate::ring::gate::{EVENT, SLOT};
 pub(crate) struct Grant {
     pub(super) amounts: Amounts,
     /// When it was charged, or a little before: its window is where a refund belongs.
-    at: u64,
+    pub(super) at: u64,
 }
 
 impl Grant {
@@ -29,8 +29,8 @@ impl Grant {
 #[derive(Debug)]
 #[must_use = "dropping a permit at once frees its slot while the request has not even begun"]
 pub struct Permit<'a> {
-    limiter: &'a Limiter,
-    grant: Grant,
+    pub(super) limiter: &'a Limiter,
+    pub(super) grant: Grant,
 }
 
 impl<'a> Permit<'a> {

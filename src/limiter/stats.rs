@@ -1,7 +1,7 @@
 //! What a limiter can tell about itself.
 
 use super::build::Entry;
-use super::{Core, Limiter};
+use super::{Core, Limiter, Mode};
 use crate::error::OutOfRange;
 use crate::limit::Limit;
 use crate::ring::gate::GRANTS;
@@ -60,6 +60,8 @@ pub struct LimitState {
     pub available: i64,
     /// How long it is still paused.
     pub paused: Duration,
+    /// How freely it admits, after what the provider has said.
+    pub mode: Mode,
 }
 
 impl Limiter {
@@ -103,6 +105,7 @@ impl Limiter {
 
 impl Core {
     fn limit_state(&self, index: usize) -> Result<LimitState, OutOfRange> {
+        let learned = lock(&self.learned);
         let limits = lock(&self.limits);
         OutOfRange::check("index", index as u64, 0, limits.len() as u64 - 1)?;
         Ok(match limits[index] {
@@ -115,12 +118,14 @@ impl Core {
                     paused: self
                         .wait_until(line.not_before, now)
                         .unwrap_or(Duration::MAX),
+                    mode: learned.mode(ledger, now < line.not_before),
                 }
             }
             Entry::InFlight(slots) => LimitState {
                 limit: Limit::in_flight(slots),
                 available: self.gate().free(),
                 paused: Duration::ZERO,
+                mode: learned.slots_mode(),
             },
         })
     }

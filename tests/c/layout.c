@@ -55,7 +55,7 @@ int main(void)
     AT(llmrl_stats, wait_total_ns, 56);
     AT(llmrl_stats, wait_max_ns, 64);
 
-    EQUAL(sizeof(llmrl_limit_state), 48);
+    EQUAL(sizeof(llmrl_limit_state), 56);
     AT(llmrl_limit_state, kind, 0);
     AT(llmrl_limit_state, meter, 4);
     AT(llmrl_limit_state, amount, 8);
@@ -63,6 +63,8 @@ int main(void)
     AT(llmrl_limit_state, burst, 24);
     AT(llmrl_limit_state, available, 32);
     AT(llmrl_limit_state, paused_ns, 40);
+    AT(llmrl_limit_state, mode, 48);
+    AT(llmrl_limit_state, reserved0, 52);
 
     EQUAL(sizeof(llmrl_header), 4 * sizeof(void *));
     AT(llmrl_header, name, 0);

@@ -196,7 +196,7 @@ static void wrong_options(void)
     size_t size;
 
     options = no_options();
-    options.flags = 1;
+    options.flags = 2;
     EQUAL(llmrl_limiter_new(&limit, 1, &options, sizeof options, &l, message, sizeof message), LLMRL_ERR_FLAGS);
     options = no_options();
     options.reserved0 = 1;
@@ -637,6 +637,48 @@ static void answers(void)
     EQUAL(odd[sizeof odd - 1], 0xee);
 }
 
+static void feedback(void)
+{
+    llmrl_limiter *l = plain();
+    llmrl_cost cost = cost_of(0, 0);
+    llmrl_header header = {"retry-after", 11, "30", 2};
+    llmrl_answer answer;
+    llmrl_advice advice, before;
+    llmrl_permit permit, ended;
+    unsigned char odd[sizeof(llmrl_advice) + 2];
+
+    memset(&answer, 0, sizeof answer);
+    answer.status = 429;
+    answer.headers = &header;
+    answer.header_count = 1;
+    memset(&advice, 0xee, sizeof advice);
+    before = advice;
+    OK(llmrl_try_acquire(l, &cost, &ended, NULL));
+    OK(llmrl_release(l, ended));
+    OK(llmrl_try_acquire(l, &cost, &permit, NULL));
+    EQUAL(llmrl_feedback(NULL, permit, &answer, sizeof answer, &advice, sizeof advice), LLMRL_ERR_NULL);
+    EQUAL(llmrl_feedback(l, permit, NULL, sizeof answer, &advice, sizeof advice), LLMRL_ERR_NULL);
+    EQUAL(llmrl_feedback(l, permit, &answer, 0, &advice, sizeof advice), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_feedback(l, permit, &answer, sizeof answer, &advice, 0), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_feedback(l, ended, &answer, sizeof answer, &advice, sizeof advice), LLMRL_ERR_STALE);
+    EQUAL(llmrl_feedback(l, BOGUS, &answer, sizeof answer, &advice, sizeof advice), LLMRL_ERR_STALE);
+    answer.status = 99;
+    EQUAL(llmrl_feedback(l, permit, &answer, sizeof answer, &advice, sizeof advice), LLMRL_ERR_RANGE);
+    answer.status = 429;
+    EQUAL(memcmp(&advice, &before, sizeof advice), 0);
+
+    /* Nobody needs the advice, and nobody minds odd addresses. */
+    OK(llmrl_feedback(l, permit, &answer, sizeof answer, NULL, 0));
+    OK(llmrl_feedback(l, permit, &answer, sizeof answer, (llmrl_advice *)(void *)(odd + 1), sizeof advice));
+    memcpy(&advice, odd + 1, sizeof advice);
+    EQUAL(advice.answer_class, LLMRL_CLASS_RATE);
+    EQUAL(advice.flags, LLMRL_ADVICE_RETRY);
+    EQUAL(advice.wait_ns, 0);
+    OK(llmrl_release(l, permit));
+    EQUAL(llmrl_try_acquire(l, &cost, &permit, NULL), LLMRL_REFUSED);
+    llmrl_limiter_free(l);
+}
+
 int main(void)
 {
     nulls();
@@ -652,5 +694,6 @@ int main(void)
     full();
     after_close();
     answers();
+    feedback();
     return 0;
 }

@@ -3,6 +3,7 @@
 mod admission;
 mod changes;
 mod event_loops;
+mod feedback;
 mod queue;
 
 use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Progress, Refused, Ticket};

@@ -111,11 +111,14 @@ def main() -> int:
     prepare()
     survivors = 0
     chosen = [mutant for mutant in mutants if not options.mutants or mutant["id"] in options.mutants]
+    # All of them at once, before the first takes its time.
+    for mutant in chosen:
+        fits = (WORK / mutant["file"]).read_text().count(mutant["old"])
+        if fits != 1:
+            sys.exit(f"mutant {mutant['id']}: {fits} places in {mutant['file']} fit, not 1")
     for mutant in chosen:
         path = WORK / mutant["file"]
         source = path.read_text()
-        if source.count(mutant["old"]) != 1:
-            sys.exit(f"mutant {mutant['id']}: {source.count(mutant['old'])} places in {mutant['file']} fit, not 1")
         start = time.monotonic()
         with narrow() if mutant.get("narrow") else nullcontext():
             # Counters that short may break the protocol by themselves: then the kill would mean nothing.

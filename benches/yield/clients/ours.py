@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping
 
 from llmrl import Limit, Limiter, ManualClock, until_reset
 
-from clients.base import Client, retry_after
+from clients.base import Client
 
 if TYPE_CHECKING:
     from llmrl import Permit
@@ -43,7 +43,7 @@ class Libllmrl(Client):
         clock = ManualClock()
         world.loop.followers.append(clock.advance_ns)
         # A thousand workers fit; every move of a manual clock looks at every place.
-        self.limiter = Limiter(*limits(setup), clock=clock, max_waiters=1024)
+        self.limiter = Limiter(*limits(setup), clock=clock, max_waiters=1024, raise_limits=True)
         # With a manual clock, waiters set no timers but wait to be woken by advance(). Here the loop moves the clock, and it
         # jumps from timer to timer: let them set theirs, as they do with a real clock.
         self.limiter._hub.timed = True
@@ -69,9 +69,10 @@ class Libllmrl(Client):
         """Tell the limiter what the provider said. After a refusal: seconds to wait before asking for a new permit.
 
         Called after every answer, while the permit is held. An admitted request is settled by the caller, a refused one's permit
-        ends here: it keeps what it had taken, since a provider that refuses has less than was thought.
+        ends here.
         """
+        advice = permit.feedback(status, headers, body)
         if status != 429:
             return 0.0
         permit.release()
-        return retry_after(headers) or 1.0
+        return advice.wait

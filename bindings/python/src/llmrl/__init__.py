@@ -14,7 +14,7 @@ from __future__ import annotations
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
 from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
-from ._feedback import Quota, Reading
+from ._feedback import Advice, Quota, Reading
 from ._limit import Limit
 from ._meter import Weights
 from ._types import LimitState, Stats
@@ -22,6 +22,7 @@ from ._types import LimitState, Stats
 __version__ = library_version
 
 __all__ = [
+    "Advice",
     "Acquire",
     "Closed",
     "DeadlineExceeded",

@@ -38,7 +38,7 @@ class Cost(ctypes.Structure):
 
 
 STATS = ("granted", "refused", "waiting", "in_flight", "cancelled", "timed_out", "wakes", "wait_total_ns", "wait_max_ns")
-LIMIT_STATE = ("kind", "meter", "amount", "period_ns", "burst", "available", "paused_ns")
+LIMIT_STATE = ("kind", "meter", "amount", "period_ns", "burst", "available", "paused_ns", "mode")
 
 
 class Stats(ctypes.Structure):
@@ -46,7 +46,10 @@ class Stats(ctypes.Structure):
 
 
 class LimitState(ctypes.Structure):
-    _fields_ = list(zip(LIMIT_STATE, (c_uint32, c_uint32, c_uint64, c_uint64, c_uint64, c_int64, c_uint64)))
+    _fields_ = [
+        *zip(LIMIT_STATE, (c_uint32, c_uint32, c_uint64, c_uint64, c_uint64, c_int64, c_uint64, c_uint32)),
+        ("reserved0", c_uint32),
+    ]
 
 
 class Header(ctypes.Structure):
@@ -89,6 +92,10 @@ class Reading(ctypes.Structure):
     ]
 
 
+class Advice(ctypes.Structure):
+    _fields_ = [("answer_class", c_uint32), ("flags", c_uint32), ("wait_ns", c_uint64)]
+
+
 # The context goes back to the callback as a plain number; _ctypes.py says what it is good for.
 WAKE = ctypes.CFUNCTYPE(None, c_ssize_t, c_uint64)
 
@@ -114,6 +121,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_limiter_stats": (c_int32, c_void_p, POINTER(Stats), c_size_t),
     "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),
     "llmrl_answer_read": (c_int32, POINTER(Answer), c_size_t, POINTER(Reading), c_size_t),
+    "llmrl_feedback": (c_int32, c_void_p, c_uint64, POINTER(Answer), c_size_t, POINTER(Advice), c_size_t),
     "llmrl_clock_new": (c_int32, c_uint64, _outp),
     "llmrl_clock_advance": (c_int32, c_void_p, c_uint64),
     "llmrl_clock_now": (c_int32, c_void_p, _out64),

@@ -10,13 +10,14 @@ import sys
 import warnings
 from collections import deque
 from ctypes import byref, c_size_t, c_uint64, c_void_p
-from typing import Any, Generator, Optional, SupportsIndex
+from typing import Any, Generator, Optional, SupportsIndex, Union
 
 from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
-from ._ctypes_feedback import read_answer
+from ._ctypes_feedback import answer_of, read_answer
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
+from ._feedback import Advice, Headers, make_advice
 from ._hub import Hub, adopt, refuse_in_loop
 from ._types import IN_FLIGHT, LimitState, Stats, make_limit_state, make_stats
 
@@ -80,14 +81,14 @@ class Limiter:
 
     def __init__(self, *limits: Any, **options: Any) -> None:
         self._handle = c_void_p()
-        packed, count, max_waiters, max_permits, clock, saved = _limit.options(*limits, **options)
+        packed, count, max_waiters, max_permits, clock, saved, flags = _limit.options(*limits, **options)
         self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == IN_FLIGHT for i in range(count))
         self._hub = Hub(clock is None)
         self._woken: deque[int] = deque()
         self._owner = _Owner(self._handle, self._woken)
         wake = ctypes.cast(self._owner.callback, c_void_p)
         handle = clock_handle(clock)
-        filled = _abi.Options(0, max_waiters, max_permits, 0, handle, wake, sys.maxsize, saved, len(saved or b""))
+        filled = _abi.Options(flags, max_waiters, max_permits, 0, handle, wake, sys.maxsize, saved, len(saved or b""))
         message = ctypes.create_string_buffer(256)
         status = lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
         created(status, "Limiter", message)
@@ -315,6 +316,20 @@ class Permit:
     def cancel(self) -> None:
         """End the permit and give everything back: the request was never sent."""
         self._finish(lib.llmrl_cancel, "cancel")
+
+    def feedback(
+        self,
+        status: SupportsIndex,
+        headers: Headers,
+        body: Union[str, bytes, bytearray, memoryview] = b"",
+        *,
+        now: Optional[Number] = None,
+    ) -> Advice:
+        """The provider has answered this request: learn from it, for all who use the limiter."""
+        answer, raw = answer_of(status, headers, body, now), _abi.Advice()
+        structs = (byref(answer), ctypes.sizeof(answer), byref(raw), ctypes.sizeof(raw))
+        self._finish(lib.llmrl_feedback, "feedback", *structs, ends=False)
+        return make_advice(raw.answer_class, raw.flags, raw.wait_ns)
 
     def __enter__(self) -> Permit:
         if not self._id:

@@ -12,6 +12,15 @@ from ._ctypes_parts import check, lib
 from ._feedback import Headers, Reading
 
 
+def answer_of(
+    status: SupportsIndex, headers: Headers, body: Union[str, bytes, bytearray, memoryview], now: Optional[Number]
+) -> _abi.Answer:
+    """The struct that C reads, which keeps alive what it points to."""
+    code, pairs, content, now_ns = _feedback.arguments(status, headers, body, now=now)
+    array = (_abi.Header * len(pairs))(*(_abi.Header(name, len(name), value, len(value)) for name, value in pairs))
+    return _abi.Answer(code, 0, array, len(pairs), content, len(content), now_ns)
+
+
 def read_answer(
     status: SupportsIndex,
     headers: Headers,
@@ -20,9 +29,7 @@ def read_answer(
     now: Optional[Number] = None,
 ) -> Reading:
     """Read what a provider's answer says about limits; see the extension for the details."""
-    code, pairs, content, now_ns = _feedback.arguments(status, headers, body, now=now)
-    array = (_abi.Header * len(pairs))(*(_abi.Header(name, len(name), value, len(value)) for name, value in pairs))
-    answer = _abi.Answer(code, 0, array, len(pairs), content, len(content), now_ns)
+    answer = answer_of(status, headers, body, now)
     raw = _abi.Reading()
     check(lib.llmrl_answer_read(byref(answer), ctypes.sizeof(answer), byref(raw), ctypes.sizeof(raw)), "read_answer")
     quotas = [[getattr(quota, name) for name in _abi.QUOTA] for quota in raw.quotas[: raw.quota_count]]

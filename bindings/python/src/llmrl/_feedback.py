@@ -93,6 +93,18 @@ class Reading(NamedTuple):
     """What was said about each limit, at most 16."""
 
 
+class Advice(NamedTuple):
+    """What to do with a request, now that it was answered; made by ``Permit.feedback``."""
+
+    answer_class: str
+    """What became of it, as ``Reading.answer_class``."""
+    retry: bool
+    """Whether the same request may be admitted later."""
+    wait: float
+    """Seconds to wait before asking the limiter again. 0.0 where the limiter itself holds requests back, which it does for five minutes
+    at most because of one answer: more means that the provider said so, and that another one may be the better choice."""
+
+
 def _bytes(what: str, text: object) -> bytes:
     if isinstance(text, str):
         # What Latin-1 lacks is in no header that is looked at.
@@ -150,6 +162,10 @@ def _make_quota(raw: Sequence[int]) -> Quota:
         solved=None if low is None else (low, float("inf") if high is None else high),
         mislabelled=bool(flags & _MISLABELLED),
     )
+
+
+def make_advice(answer_class: int, flags: int, wait_ns: int) -> Advice:
+    return Advice(CLASSES[answer_class] if answer_class < len(CLASSES) else "other", bool(flags & 1), wait_ns / 1e9)
 
 
 def make_reading(raw: Sequence[int], quotas: Iterable[Sequence[int]]) -> Reading:

@@ -318,8 +318,9 @@ def options(
     max_permits: SupportsIndex = 65536,
     clock: object = None,
     saved: bytes | None = None,
-) -> tuple[bytes, int, int, int, object, bytes | None]:
-    """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock, saved."""
+    raise_limits: bool = False,
+) -> tuple[bytes, int, int, int, object, bytes | None, int]:
+    """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock, saved, flags."""
     for position, limit in enumerate(limits):
         if not isinstance(limit, Limit):
             raise TypeError(f"limit {position} must be a Limit such as Limit.requests(500), got {type(limit).__name__} {limit!r}")
@@ -329,7 +330,7 @@ def options(
     permits = _args.whole("max_permits", max_permits, 1, _args.MAX_TABLE)
     if not isinstance(saved, (bytes, type(None))):
         raise TypeError(f"saved must be bytes from Limiter.save(), or None, got {type(saved).__name__}")
-    return b"".join(limit._fields.pack() for limit in limits), len(limits), waiters, permits, clock, saved
+    return b"".join(limit._fields.pack() for limit in limits), len(limits), waiters, permits, clock, saved, int(bool(raise_limits))
 
 
 def bucket(

@@ -2,7 +2,7 @@
 from types import TracebackType
 from typing import Any, Generator, Optional, SupportsIndex, Union, final
 
-from ._feedback import Headers, Reading
+from ._feedback import Advice, Headers, Reading
 from ._hub import Hub
 from ._limit import Limit
 from ._types import LimitState, Stats
@@ -65,6 +65,14 @@ class Permit:
         cached: SupportsIndex = 0,
         cache_write: SupportsIndex = 0,
     ) -> None: ...
+    def feedback(
+        self,
+        status: SupportsIndex,
+        headers: Headers,
+        body: Union[str, bytes, bytearray, memoryview] = b"",
+        *,
+        now: Optional[Union[int, float]] = None,
+    ) -> Advice: ...
     def release(self) -> None: ...
     def cancel(self) -> None: ...
     @property
@@ -101,6 +109,7 @@ class Limiter:
         max_permits: SupportsIndex = 65536,
         clock: Optional[ManualClock] = None,
         saved: Optional[bytes] = None,
+        raise_limits: bool = False,
     ) -> Limiter: ...
     def try_acquire(
         self,

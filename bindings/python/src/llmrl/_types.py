@@ -42,6 +42,9 @@ class Stats(NamedTuple):
     """Seconds that the longest of them spent there."""
 
 
+MODES = ("normal", "throttled", "recovering")
+
+
 class LimitState(NamedTuple):
     """One limit of a limiter as it stands now."""
 
@@ -61,6 +64,9 @@ class LimitState(NamedTuple):
     """What could be admitted now; negative while in debt."""
     paused: float
     """Seconds for which the limit still admits nothing; 0.0 when it is not paused."""
+    mode: str
+    """``normal``: as configured, or as the provider says. ``throttled``: less or nothing, because the provider has refused.
+    ``recovering``: on its way back. See ``Permit.feedback``."""
 
     def _weight(self, cost: Sequence[int]) -> int:
         requests, input_tokens, output_tokens = cost
@@ -80,6 +86,6 @@ def make_stats(raw: Sequence[int]) -> Stats:
 
 
 def make_limit_state(raw: Sequence[int]) -> LimitState:
-    """Build LimitState from the seven numbers of ``llmrl_limit_state``."""
-    kind, meter, amount, period_ns, burst, available, paused_ns = raw
-    return LimitState(KINDS[kind], METERS[meter], amount, period_ns / 1e9, burst, available, paused_ns / 1e9)
+    """Build LimitState from the eight numbers of ``llmrl_limit_state``."""
+    kind, meter, amount, period_ns, burst, available, paused_ns, mode = raw
+    return LimitState(KINDS[kind], METERS[meter], amount, period_ns / 1e9, burst, available, paused_ns / 1e9, MODES[mode])

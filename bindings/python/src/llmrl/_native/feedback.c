@@ -39,30 +39,67 @@ static PyObject *make_reading(const llmrl_reading *r) {
     return reading;
 }
 
-PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs) {
-    (void)module;
-    PyObject *checked = PyObject_Call(native.answer_arguments, args, kwargs);
-    if (!checked) return NULL;
-    PyObject *result = NULL, *pairs;
-    llmrl_answer answer = {0};
-    llmrl_header *headers = NULL;
-    llmrl_reading reading;
+/* What an answer points to, while it is used. */
+typedef struct {
+    PyObject *checked;
+    llmrl_header *headers;
+} Held;
+
+static void let_go(Held *held) {
+    PyMem_Free(held->headers);
+    Py_XDECREF(held->checked);
+}
+
+/* Makes an answer of the arguments of read_answer(). 0, or -1 with an exception; let_go() in both cases. */
+static int answer_of(PyObject *args, PyObject *kwargs, llmrl_answer *answer, Held *held) {
+    PyObject *pairs;
     const char *body;
     Py_ssize_t body_size;
     unsigned int status;
     unsigned long long now_ns;
-    if (!PyArg_ParseTuple(checked, "IOy#K", &status, &pairs, &body, &body_size, &now_ns)) goto done;
-    headers = headers_of(pairs, &answer.header_count);
-    if (!headers) goto done;
-    answer.status = status;
-    answer.headers = headers;
-    answer.body = body;
-    answer.body_size = (size_t)body_size;
-    answer.wall_now_ns = now_ns;
-    llmrl_status failed = llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading);
-    result = failed < 0 ? raise_status(failed, "read_answer", NULL, NULL) : make_reading(&reading);
-done:
-    PyMem_Free(headers);
-    Py_DECREF(checked);
+    memset(answer, 0, sizeof *answer);
+    held->headers = NULL;
+    held->checked = PyObject_Call(native.answer_arguments, args, kwargs);
+    if (!held->checked || !PyArg_ParseTuple(held->checked, "IOy#K", &status, &pairs, &body, &body_size, &now_ns)) return -1;
+    held->headers = headers_of(pairs, &answer->header_count);
+    if (!held->headers) return -1;
+    answer->status = status;
+    answer->headers = held->headers;
+    answer->body = body;
+    answer->body_size = (size_t)body_size;
+    answer->wall_now_ns = now_ns;
+    return 0;
+}
+
+PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs) {
+    (void)module;
+    PyObject *result = NULL;
+    llmrl_answer answer;
+    llmrl_reading reading;
+    Held held;
+    if (answer_of(args, kwargs, &answer, &held) == 0) {
+        llmrl_status failed = llmrl_answer_read(&answer, sizeof answer, &reading, sizeof reading);
+        result = failed < 0 ? raise_status(failed, "read_answer", NULL, NULL) : make_reading(&reading);
+    }
+    let_go(&held);
+    return result;
+}
+
+PyObject *feedback_learn(PyObject *permit, PyObject *args, PyObject *kwargs) {
+    Permit *self = (Permit *)permit;
+    PyObject *result = NULL;
+    llmrl_answer answer;
+    llmrl_advice advice;
+    Held held;
+    if (answer_of(args, kwargs, &answer, &held) == 0) {
+        llmrl_status failed = LLMRL_ERR_STALE;
+        if (self->id)
+            failed = llmrl_feedback(self->limiter->handle, self->id, &answer, sizeof answer, &advice, sizeof advice);
+        if (failed < 0)
+            raise_status(failed, "feedback", self->limiter, NULL);
+        else if (wakes_flush() == 0)
+            result = PyObject_CallFunction(native.make_advice, "IIK", advice.answer_class, advice.flags, advice.wait_ns);
+    }
+    let_go(&held);
     return result;
 }

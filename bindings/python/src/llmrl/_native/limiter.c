@@ -5,16 +5,17 @@ static llmrl_clock *no_clock;
 
 static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     /* Python checks the arguments once for both backends: (packed limits, count, max_waiters, max_permits, clock,
-     * saved). */
+     * saved, flags). */
     PyObject *checked = PyObject_Call(native.options, args, kwargs);
     if (!checked) return NULL;
     Limiter *self = NULL;
     const char *packed, *saved;
     Py_ssize_t size, count, saved_size;
-    unsigned int max_waiters, max_permits;
+    unsigned int max_waiters, max_permits, flags;
     PyObject *clock;
     llmrl_clock *clock_pointer = no_clock;
-    if (!PyArg_ParseTuple(checked, "y#nIIOz#", &packed, &size, &count, &max_waiters, &max_permits, &clock, &saved, &saved_size))
+    if (!PyArg_ParseTuple(checked, "y#nIIOz#I", &packed, &size, &count, &max_waiters, &max_permits, &clock, &saved, &saved_size,
+                          &flags))
         goto done;
     if (clock_handle(clock, &clock_pointer)) goto done;
 
@@ -32,7 +33,7 @@ static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self->hub = PyObject_CallFunctionObjArgs(native.hub, clock == Py_None ? Py_True : Py_False, NULL);
     if (!self->hub) goto fail;
 
-    llmrl_options options = {.max_waiters = max_waiters, .max_permits = max_permits, .clock = clock_pointer,
+    llmrl_options options = {.flags = flags, .max_waiters = max_waiters, .max_permits = max_permits, .clock = clock_pointer,
                              .wake = wake_callback, .wake_ctx = self,
                              .saved = saved, .saved_size = (size_t)saved_size};
     char message[256] = "";
@@ -240,8 +241,8 @@ static PyObject *limiter_limits(Limiter *self, PyObject *none) {
     PyObject *list = PyList_New(0);
     llmrl_limit_state s;
     for (uint32_t i = 0; list && limit_state(self, i, &s) >= 0; i++) {
-        PyObject *state = PyObject_CallFunction(native.make_limit_state, "((IIKKKLK))", s.kind, s.meter, s.amount, s.period_ns,
-                                                s.burst, s.available, s.paused_ns);
+        PyObject *state = PyObject_CallFunction(native.make_limit_state, "((IIKKKLKI))", s.kind, s.meter, s.amount, s.period_ns,
+                                                s.burst, s.available, s.paused_ns, s.mode);
         if (!state || PyList_Append(list, state) < 0) Py_CLEAR(list);
         Py_XDECREF(state);
     }

@@ -51,7 +51,8 @@ static int fill(PyObject *module) {
         take("llmrl._hub", "adopt", &native.adopt) || take("llmrl._types", "make_stats", &native.make_stats) ||
         take("llmrl._types", "make_limit_state", &native.make_limit_state) ||
         take("llmrl._feedback", "arguments", &native.answer_arguments) ||
-        take("llmrl._feedback", "make_reading", &native.make_reading) || args_init())
+        take("llmrl._feedback", "make_reading", &native.make_reading) ||
+        take("llmrl._feedback", "make_advice", &native.make_advice) || args_init())
         return -1;
     PyObject *version = PySys_GetObject("hexversion");
     if (!version || acquire_init(PyLong_AsUnsignedLong(version))) return -1;

@@ -63,7 +63,7 @@ extern struct native {
     PyObject *options, *bucket_options; /* llmrl._limit */
     PyObject *hub, *adopt;           /* llmrl._hub */
     PyObject *make_stats, *make_limit_state; /* llmrl._types */
-    PyObject *answer_arguments, *make_reading; /* llmrl._feedback */
+    PyObject *answer_arguments, *make_reading, *make_advice; /* llmrl._feedback */
 } native;
 
 /* args.c */
@@ -90,6 +90,7 @@ extern PyType_Spec limiter_spec, permit_spec, clock_spec, bucket_spec;
 int acquire_init(unsigned long hexversion);
 /* feedback.c */
 PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *feedback_learn(PyObject *permit, PyObject *args, PyObject *kwargs);
 /* tp_new of types that only this module makes. */
 PyObject *no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 PyObject *acquire_new(Limiter *limiter, const llmrl_cost *cost, uint64_t timeout_ns);

@@ -123,6 +123,14 @@ static PyMethodDef permit_methods[] = {
      "release()\n--\n\nEnd the permit: the estimate stands, the in-flight slot is given back.\n\nRaises StalePermit when it has ended."},
     {"cancel", METHOD(permit_cancel), METH_NOARGS,
      "cancel()\n--\n\nEnd the permit and give everything back: the request was never sent.\n\nRaises StalePermit when it has ended."},
+    {"feedback", METHOD(feedback_learn), METH_VARARGS | METH_KEYWORDS,
+     "feedback(status, headers, body=b'', *, now=None)\n--\n\n"
+     "The provider has answered this request: learn from it, for all who use the limiter. The permit stays held.\n\n"
+     "To be called for every answer, before settle(). Arguments as of read_answer(). Limits that are told twice in a row\n"
+     "replace the configured ones, upwards only with Limiter(raise_limits=True). What is left is compared with how the limiter\n"
+     "stood when the request was admitted, so answers may come late and in any order. A refusal holds the limit back that\n"
+     "has refused, once for all; its tokens are given back here: release() the permit, wait as the Advice says, and acquire\n"
+     "another one.\n\nRaises StalePermit when it has ended."},
     {"__enter__", permit_enter, METH_NOARGS, NULL},
     {"__exit__", METHOD(permit_exit), FAST_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
