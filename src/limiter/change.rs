@@ -36,6 +36,7 @@ impl Limiter {
         let core = &self.core;
         let ledger = core.retune_line(index, |_| (amount, nanos(per), burst))?;
         lock(&core.learned).configure(ledger, amount, burst);
+        core.kick(EVENT);
         Ok(())
     }
 
@@ -53,6 +54,7 @@ impl Limiter {
             OutOfRange::check("resets_in (ns)", resets_in_ns, 1, quota.period_ns)?;
             Ok(line.stepping_in(now, core.scale.to_ticks(resets_in_ns)))
         })?;
+        self.core.kick(EVENT);
         Ok(())
     }
 
@@ -62,7 +64,9 @@ impl Limiter {
     /// # Errors
     /// No such limit, or one in flight.
     pub fn pause(&self, index: usize, duration: Duration) -> Result<(), ConfigError> {
-        self.core.pause_line(index, duration)
+        self.core.pause_line(index, duration)?;
+        self.core.kick(EVENT);
+        Ok(())
     }
 
     /// Another number of in-flight slots. Below what is held it takes nothing back and admits nothing until enough
@@ -71,8 +75,11 @@ impl Limiter {
     /// # Errors
     /// No in-flight limit, or `slots` out of range.
     pub fn resize(&self, slots: u64) -> Result<(), ConfigError> {
-        self.core.resize_slots(slots)?;
+        let is_queued = self.core.resize_slots(slots)?;
         lock(&self.core.learned).configure_slots(slots);
+        if is_queued {
+            self.core.advance(true);
+        }
         Ok(())
     }
 
@@ -85,8 +92,8 @@ impl Limiter {
 }
 
 impl Core {
-    /// See [`Limiter::resize`].
-    pub(super) fn resize_slots(&self, slots: u64) -> Result<(), ConfigError> {
+    /// See [`Limiter::resize`]. Says whether there is a queue to be told.
+    pub(super) fn resize_slots(&self, slots: u64) -> Result<bool, ConfigError> {
         let mut limits = lock(&self.limits);
         let found = limits
             .iter_mut()
@@ -102,14 +109,10 @@ impl Core {
         let by = slots as i64 - *old as i64;
         let before = self.update_gate(|gate| gate.resized(by));
         *old = slots;
-        drop(limits);
-        if before.is_queued() {
-            self.advance(true);
-        }
-        Ok(())
+        Ok(before.is_queued())
     }
 
-    /// See [`Limiter::retune`]. `next` gives amount, period (ns) and burst. Says which ledger it was.
+    /// See [`Limiter::retune`]. `next` gives amount, period (ns) and burst.
     pub(super) fn retune_line(
         &self,
         index: usize,
@@ -145,6 +148,7 @@ impl Core {
         paused.map(drop)
     }
 
+    /// Says which ledger it was. An event must follow, without a lock: it may call whoever is to be woken.
     fn change_line(
         &self,
         index: usize,
@@ -177,8 +181,6 @@ impl Core {
             _ => publish(),
         }
         limits[index] = Entry::Quota(changed, ledger);
-        drop(limits);
-        self.kick(EVENT);
         Ok(ledger)
     }
 

@@ -7,6 +7,7 @@ use crate::clock::nanos;
 use crate::feedback::{Axis, Class, Pool, Reading};
 use crate::limit::lows::Stands;
 use crate::limit::{Amounts, Meter, Quota as Rule};
+use crate::ring::gate::EVENT;
 use crate::sync::lock_soon;
 use std::time::Duration;
 
@@ -73,13 +74,21 @@ impl Limiter {
     pub(crate) fn feedback_grant(&self, grant: &mut Grant, reading: &Reading) -> Advice {
         let core = &self.core;
         // Somebody who was stopped in here must not stop others. What this answer says, the next one will say again.
-        let kept = match lock_soon(&core.learned) {
-            Some(mut learned) => core.learn(&mut learned, &grant.amounts, grant.at, reading),
-            None => Kept::default(),
+        let (kept, changed) = match lock_soon(&core.learned) {
+            Some(mut learned) => {
+                let kept = core.learn(&mut learned, &grant.amounts, grant.at, reading);
+                (kept, learned.take_changed())
+            }
+            None => Default::default(),
         };
         // Of another failure it is not known what it has used.
-        if !matches!(reading.class, Class::Ok | Class::Other) {
+        let is_refused = !matches!(reading.class, Class::Ok | Class::Other);
+        if is_refused {
             core.give_tokens_back(grant, kept);
+        }
+        // Without the lock: it may call whoever is to be woken.
+        if changed || is_refused {
+            core.kick(EVENT);
         }
         let said = reading.wait.unwrap_or(UNSAID);
         Advice {
@@ -144,7 +153,6 @@ impl Core {
             }
         }
         grant.amounts = left;
-        self.kick(0);
     }
 
     /// The quotas on `axis`, with their ledgers.

@@ -21,7 +21,6 @@ use crate::feedback::Axis;
 use crate::feedback::{Quota, Reading};
 use crate::limit::line::Line;
 use crate::limit::{Amounts, Quota as Rule};
-use crate::ring::gate::EVENT;
 use std::time::Duration;
 
 /// When a refusal says nothing about time.
@@ -69,6 +68,8 @@ pub(super) struct Known {
     newest: u64,
     /// The shortest time from an admission to its answer, in ticks.
     pub(super) nearest: u64,
+    /// Since the queue was told.
+    changed: bool,
 }
 
 /// What was learned of the number in flight.
@@ -78,6 +79,7 @@ pub(super) struct Slots {
     now: u64,
     since: u64,
     answers: u64,
+    changed: bool,
 }
 
 impl Learned {
@@ -95,6 +97,15 @@ impl Learned {
             }
         }
         learned
+    }
+
+    /// Whether something was changed that the queue has not been told.
+    pub(super) fn take_changed(&mut self) -> bool {
+        let ledgers = self.ledgers.iter_mut().flatten();
+        let changed = ledgers.fold(false, |changed, known| {
+            changed | std::mem::take(&mut known.changed)
+        });
+        changed | std::mem::take(&mut self.slots.changed)
     }
 
     /// Somebody has set the limit of a ledger by hand.
@@ -144,6 +155,7 @@ impl Known {
             reserved: 0,
             newest: 0,
             nearest: u64::MAX,
+            changed: false,
         }
     }
 }
@@ -190,7 +202,8 @@ impl Core {
     }
 
     /// Retunes a ledger to what was learned. What cannot be is left as it is.
-    fn apply(&self, known: &Known, ledger: usize) {
+    fn apply(&self, known: &mut Known, ledger: usize) {
+        known.changed = true;
         let scaled = u128::from(known.burst) * u128::from(known.told) / u128::from(known.amount);
         let burst = match known.burst {
             0 => 0,
@@ -236,8 +249,8 @@ impl Core {
             let back = ((remaining - left.high + 1) / 2).min(known.corrected);
             if back > 0 {
                 known.corrected -= back;
+                known.changed = true;
                 self.account(ledger).refund(back as u64);
-                self.kick(0);
             }
         }
     }
@@ -245,8 +258,8 @@ impl Core {
     fn correct(&self, known: &mut Known, ledger: usize, by: i64) {
         if by > 0 {
             known.corrected += by;
+            known.changed = true;
             self.charge(ledger, by as u64);
-            self.kick(EVENT);
         }
     }
 
@@ -296,8 +309,10 @@ impl Core {
                 self.correct(known, ledger, balance - left);
             } else if line.windows.is_none() && ticks < self.scale.duration_to_ticks(STEP) {
                 // Pacing in step with the provider's windows meets their ends again and again.
+                known.changed = true;
                 self.charge(ledger, self.grains[ledger] * 3 / 8);
             } else if now.saturating_add(ticks) > line.not_before {
+                known.changed = true;
                 let _ = self.pause_line(self.index_of(ledger), wait);
             }
             let used = self.used(known, &line, now);
@@ -359,6 +374,7 @@ impl Core {
             slots.answers += 1;
             if slots.answers >= slots.now {
                 (slots.answers, slots.now) = (0, slots.now + 1);
+                slots.changed = true;
                 let _ = self.resize_slots(slots.now);
             }
         }
@@ -376,6 +392,7 @@ impl Core {
         let held = self.slots_held(slots.now).min(slots.now);
         slots.now = (held * 7 / 10).max(1);
         (slots.since, slots.answers) = (now, 0);
+        slots.changed = true;
         let _ = self.resize_slots(slots.now);
     }
 }

@@ -314,3 +314,42 @@ proptest! {
         }
     }
 }
+
+/// Whoever is woken by what was learned may ask the limiter about it, there and then.
+#[test]
+fn a_wake_may_call_the_limiter() {
+    use std::sync::{Arc, OnceLock};
+    #[derive(Default)]
+    struct Asks(
+        OnceLock<std::sync::Weak<Limiter>>,
+        std::sync::Mutex<Vec<Mode>>,
+    );
+    impl llmrl::Wake for Asks {
+        fn wake(&self, _: u64) {
+            let limiter = self.0.get().and_then(std::sync::Weak::upgrade).unwrap();
+            let mode = limiter.limit_state(0).unwrap().mode;
+            self.1.lock().unwrap().push(mode);
+        }
+    }
+    let (clock, wake) = (ManualClock::new(0), Arc::new(Asks::default()));
+    let builder = Limiter::builder().limit(Limit::tokens(60_000).burst(1_000));
+    let builder = builder.clock(Clock::from(&clock)).raise_limits(true);
+    let limiter = Arc::new(builder.wake(wake.clone()).build().unwrap());
+    wake.0.set(Arc::downgrade(&limiter)).unwrap();
+    let mut permit = limiter.try_acquire(&Cost::tokens(1_000, 0)).unwrap();
+    let mut ticket = limiter.enqueue(&Cost::tokens(1_000, 0), None, 7).unwrap();
+    assert_eq!(super::pending(&limiter, &mut ticket), Some(SECOND));
+    // Ten times the rate, so the one who waits is due sooner.
+    for _ in 0..2 {
+        answered(
+            &mut permit,
+            200,
+            &[("x-ratelimit-limit-tokens", "600000")],
+            "",
+        );
+    }
+    assert_eq!(*wake.1.lock().unwrap(), [Mode::Normal]);
+    assert_eq!(super::pending(&limiter, &mut ticket), Some(SECOND / 10));
+    limiter.cancel(ticket);
+    permit.release();
+}
