@@ -97,6 +97,8 @@ impl Limiter {
             wait: match reading.class {
                 Class::Ok | Class::Billing | Class::Oversize => Duration::ZERO,
                 Class::Rate | Class::Long if said <= LONGEST_PAUSE => Duration::ZERO,
+                // Zero is "at once, but fewer at a time", of which nobody takes care here.
+                Class::Concurrency if !self.has_in_flight() => said.max(UNSAID),
                 _ => said,
             },
         }
@@ -180,14 +182,18 @@ impl Core {
         of_period.map(|(ledger, _)| ledger).collect()
     }
 
-    /// The ledgers to hold back when a limit on `axis` has refused: those that count it; else the one that lets the least
-    /// pass at once; else, as everything has that axis, all.
+    /// The ledgers to hold back when a limit on `axis` has refused: those that count it over that period; else of those that
+    /// count it, or tokens of another kind, the one that lets the least pass at once; else, as everything has that axis, all.
     pub(super) fn tripped(&self, axis: Axis, period: Option<Duration>) -> Vec<usize> {
         let meant = self.meant(axis, period);
         if !meant.is_empty() {
             return meant;
         }
-        let counting = self.counting(axis);
+        let mut counting = self.counting(axis);
+        if counting.is_empty() && matches!(axis, Axis::Tokens | Axis::Input | Axis::Output) {
+            counting = self.quotas();
+            counting.retain(|(_, rule)| rule.meter != Meter::Requests);
+        }
         let smallest = counting.iter().min_by_key(|(_, rule)| rule.holds());
         match smallest {
             Some((ledger, _)) => vec![*ledger],

@@ -17,10 +17,9 @@ use super::adapt::Share;
 use super::build::Entry;
 use super::journal::{Journal, Sample};
 use super::{Core, LONGEST_PAUSE, MAX_LIMITS, Mode};
-use crate::feedback::Axis;
-use crate::feedback::{Quota, Reading};
+use crate::feedback::{Axis, Quota, Reading};
 use crate::limit::line::Line;
-use crate::limit::{Amounts, Quota as Rule};
+use crate::limit::{Amounts, Cost, Quota as Rule};
 use std::time::Duration;
 
 /// When a refusal says nothing about time.
@@ -42,6 +41,7 @@ const RECENT: Duration = Duration::from_secs(10);
 
 /// Which ledgers keep what was charged.
 pub(super) type Kept = [bool; MAX_LIMITS];
+
 /// What was learned of all limits.
 pub(super) struct Learned {
     pub(super) ledgers: [Option<Known>; MAX_LIMITS],
@@ -187,7 +187,7 @@ impl Core {
 
     /// The limit is what the provider says, if it says so twice.
     pub(super) fn follow(&self, known: &mut Known, ledger: usize, quota: &Quota) {
-        let Some(limit) = quota.limit.filter(|&limit| limit > 0) else {
+        let Some(limit) = quota.limit.filter(|limit| (1..=Cost::MAX).contains(limit)) else {
             return;
         };
         let told = if self.raises {
@@ -196,20 +196,24 @@ impl Core {
             limit.min(known.amount)
         };
         if std::mem::replace(&mut known.heard, told) == told && known.told != told {
-            known.told = told;
-            self.apply(known, ledger);
+            let before = std::mem::replace(&mut known.told, told);
+            if !self.apply(known, ledger) {
+                known.told = before;
+            }
         }
     }
 
-    /// Retunes a ledger to what was learned. What cannot be is left as it is.
-    fn apply(&self, known: &mut Known, ledger: usize) {
+    /// Retunes a ledger to what was learned. Says whether that can be.
+    fn apply(&self, known: &mut Known, ledger: usize) -> bool {
         known.changed = true;
         let scaled = u128::from(known.burst) * u128::from(known.told) / u128::from(known.amount);
         let burst = match known.burst {
             0 => 0,
-            _ => u64::try_from(scaled).unwrap_or(u64::MAX).max(1),
+            _ => u64::try_from(scaled)
+                .unwrap_or(u64::MAX)
+                .clamp(1, Cost::MAX),
         };
-        let _ = self.retune_line(self.index_of(ledger), |quota| {
+        let retuned = self.retune_line(self.index_of(ledger), |quota| {
             let amount = known.share.of(known.told);
             let is_window = quota.extent().is_some();
             (
@@ -218,6 +222,7 @@ impl Core {
                 if is_window { amount } else { burst },
             )
         });
+        retuned.is_ok()
     }
 
     /// What the provider had left behind a request that was admitted at `at`, against the ledger.

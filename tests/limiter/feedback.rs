@@ -4,6 +4,7 @@ use super::{SECOND, limiter, wait_of};
 use llmrl::feedback::{Class, read_answer};
 use llmrl::{
     Advice, Clock, Cost, LONGEST_PAUSE, Limit, Limiter, ManualClock, Meter, Mode, Permit, Refused,
+    Weights,
 };
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime};
@@ -249,6 +250,60 @@ fn too_many_at_the_same_time_are_fewer_and_then_more_again() {
         (state.limit, state.mode),
         (Limit::in_flight(10), Mode::Normal)
     );
+}
+
+/// Tokens of another kind are nearer to what was told than requests are.
+#[test]
+fn a_refusal_of_tokens_does_not_hold_requests_back() {
+    let weights = Weights {
+        output: 5_000,
+        ..Weights::PLAIN
+    };
+    for meter in [Meter::Weighted(weights), Meter::Input] {
+        let clock = ManualClock::new(0);
+        let limiter = limiter(
+            &clock,
+            &[Limit::requests(600), Limit::bucket(meter, 60_000)],
+        );
+        let mut permit = limiter.try_acquire(&Cost::tokens(1_000, 0)).unwrap();
+        refuse(&mut permit, "2500");
+        permit.release();
+        assert!(limiter.try_acquire(&Cost::tokens(1_000, 0)).is_err());
+        assert!(limiter.try_acquire(&Cost::request()).is_ok());
+    }
+}
+
+#[test]
+fn what_cannot_be_is_not_believed() {
+    let clock = ManualClock::new(0);
+    let limiter = learning(&clock, &[Limit::tokens(60_000)]);
+    for limit in ["18446744073709551615", "1099511627775", "0", "-1"] {
+        for _ in 0..3 {
+            let mut permit = limiter.try_acquire(&Cost::tokens(1, 0)).unwrap();
+            let headers = [
+                ("x-ratelimit-limit-tokens", limit),
+                ("x-ratelimit-remaining-tokens", "0"),
+            ];
+            answered(&mut permit, 200, &headers, "");
+            permit.release();
+        }
+    }
+    assert_eq!(limiter.limit_state(0).unwrap().limit, Limit::tokens(60_000));
+    assert_eq!(available(&limiter, 0), 60_000 - 12);
+}
+
+#[test]
+fn too_many_at_the_same_time_without_such_a_limit_wait() {
+    let clock = ManualClock::new(0);
+    let limiter = limiter(&clock, &[Limit::tokens(60_000)]);
+    let mut permit = limiter.try_acquire(&Cost::tokens(1, 0)).unwrap();
+    let headers = [
+        ("x-ratelimit-type", "UserConcurrentRequests"),
+        ("retry-after", "0"),
+    ];
+    let advice = answered(&mut permit, 429, &headers, "");
+    permit.release();
+    assert_eq!((advice.class, advice.wait), (Class::Concurrency, SECOND));
 }
 
 #[test]
