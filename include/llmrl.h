@@ -1205,6 +1205,111 @@ llmrl_status llmrl_feedback(const llmrl_limiter *l,
 
 
 /* ----------------------------------------------------------------------------------------
+ * What a request is charged
+ *
+ * Providers count the same request differently: some take max_tokens at once and keep it,
+ * some take what was really put out, some give cached input away. A rule says how; what
+ * comes out of it is what to acquire, and later what to settle with.
+ *
+ *     llmrl_charging rule;
+ *     llmrl_request request = {1200, 0, 1024, 300};
+ *     llmrl_charging_of("bedrock", &rule, sizeof rule);
+ *     llmrl_charging_reserve(&rule, sizeof rule, &request, sizeof request, &cost);
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * llmrl_charging.flags: the larger of input and output is charged, as input, instead of
+ * both.
+ */
+#define LLMRL_CHARGE_JOINTLY 1
+
+/** llmrl_charging.flags: input that the provider reads from its cache counts. */
+#define LLMRL_CHARGE_CACHED 2
+
+/** llmrl_charging.output: nothing counts as output before there is any. */
+#define LLMRL_OUTPUT_NOTHING 0
+
+/** llmrl_charging.output: what is expected counts. */
+#define LLMRL_OUTPUT_EXPECTED 1
+
+/** llmrl_charging.output: max_tokens count; what is expected if they are not given. */
+#define LLMRL_OUTPUT_ALLOWED 2
+
+/** llmrl_charging.settlement: what was reserved stands. */
+#define LLMRL_SETTLE_ESTIMATE 0
+
+/** llmrl_charging.settlement: what was used stands. */
+#define LLMRL_SETTLE_ACTUAL 1
+
+/** llmrl_charging.settlement: the larger of both stands. */
+#define LLMRL_SETTLE_MAXIMUM 2
+
+/**
+ * How a provider charges a request. May grow at the end in later versions, so its size
+ * is passed along with it.
+ */
+typedef struct llmrl_charging {
+    /** LLMRL_CHARGE_JOINTLY, LLMRL_CHARGE_CACHED, both or none. */
+    uint32_t flags;
+    /** LLMRL_OUTPUT_NOTHING to LLMRL_OUTPUT_ALLOWED. */
+    uint32_t output;
+    /** LLMRL_SETTLE_ESTIMATE to LLMRL_SETTLE_MAXIMUM. */
+    uint32_t settlement;
+    /** How many times output counts in the end, 1 to 1000. */
+    uint32_t burndown;
+} llmrl_charging;
+
+/**
+ * What is known of a request before it is sent, in tokens. May grow at the end in later
+ * versions, so its size is passed along with it.
+ */
+typedef struct llmrl_request {
+    /** The prompt, all of it. */
+    uint64_t prompt;
+    /** What of it the provider will probably read from its cache. */
+    uint64_t cached;
+    /** The most that it may put out, or LLMRL_UNKNOWN. */
+    uint64_t max_tokens;
+    /** How much it will probably put out. */
+    uint64_t expected;
+} llmrl_request;
+
+/**
+ * The rule of a provider: "openai", "azure", "anthropic", "anthropic-reserving" (as it was
+ * until 2025), "gemini" or "bedrock". out_size is sizeof *out.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL, LLMRL_ERR_SIZE, or LLMRL_ERR_RANGE for another name.
+ */
+llmrl_status llmrl_charging_of(const char *provider,
+                               struct llmrl_charging *out,
+                               size_t out_size);
+
+/**
+ * What to acquire for a request: one request and its tokens, never out of range.
+ * charging_size is sizeof *charging, request_size sizeof *request.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL, LLMRL_ERR_SIZE, LLMRL_ERR_FLAGS or LLMRL_ERR_RANGE.
+ */
+llmrl_status llmrl_charging_reserve(const struct llmrl_charging *charging,
+                                    size_t charging_size,
+                                    const struct llmrl_request *request,
+                                    size_t request_size,
+                                    llmrl_cost *out);
+
+/**
+ * What to settle with, when the answer says what was used.
+ *
+ * Returns as llmrl_charging_reserve().
+ */
+llmrl_status llmrl_charging_settle(const struct llmrl_charging *charging,
+                                   size_t charging_size,
+                                   const struct llmrl_request *request,
+                                   size_t request_size,
+                                   const llmrl_cost *used,
+                                   llmrl_cost *out);
+
+
+/* ----------------------------------------------------------------------------------------
  * Token bucket, by itself
  *
  * One limit without a queue, for those who want no more. Taking is one reading of the

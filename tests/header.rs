@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "status",
     "limit",
     "clock",
@@ -21,6 +21,7 @@ const SECTIONS: [&str; 11] = [
     "stats",
     "feedback",
     "advice",
+    "charging",
     "bucket",
     "in_flight",
     "version",

@@ -13,6 +13,7 @@
 
 pub mod advice;
 pub mod bucket;
+pub mod charging;
 pub mod clock;
 mod entries;
 pub mod feedback;

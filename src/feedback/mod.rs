@@ -23,6 +23,7 @@
 // number and date know how values are written; structured, table and prose what is meant; headers and body
 // collect it in slots and facts; decide draws the conclusion. Nothing in here knows a limiter, or reads a clock.
 mod body;
+mod charging;
 mod date;
 mod decide;
 mod facts;
@@ -36,6 +37,7 @@ mod structured;
 mod table;
 
 use body::Body;
+pub use charging::{Charging, Output, Request, Settlement};
 use headers::Headers;
 pub use reading::{Axis, Class, MAX_QUOTAS, Period, Pool, Quota, Reading};
 use std::time::SystemTime;

@@ -66,6 +66,23 @@ int main(void)
     AT(llmrl_limit_state, mode, 48);
     AT(llmrl_limit_state, reserved0, 52);
 
+    EQUAL(sizeof(llmrl_advice), 16);
+    AT(llmrl_advice, answer_class, 0);
+    AT(llmrl_advice, flags, 4);
+    AT(llmrl_advice, wait_ns, 8);
+
+    EQUAL(sizeof(llmrl_charging), 16);
+    AT(llmrl_charging, flags, 0);
+    AT(llmrl_charging, output, 4);
+    AT(llmrl_charging, settlement, 8);
+    AT(llmrl_charging, burndown, 12);
+
+    EQUAL(sizeof(llmrl_request), 32);
+    AT(llmrl_request, prompt, 0);
+    AT(llmrl_request, cached, 8);
+    AT(llmrl_request, max_tokens, 16);
+    AT(llmrl_request, expected, 24);
+
     EQUAL(sizeof(llmrl_header), 4 * sizeof(void *));
     AT(llmrl_header, name, 0);
     AT(llmrl_header, name_size, sizeof(void *));

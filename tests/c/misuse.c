@@ -679,6 +679,45 @@ static void feedback(void)
     llmrl_limiter_free(l);
 }
 
+static void charging(void)
+{
+    llmrl_charging rule, wrong;
+    llmrl_request request = {1000, 400, 2000, 300};
+    llmrl_cost used = cost_of(1100, 250), cost;
+
+    EQUAL(llmrl_charging_of(NULL, &rule, sizeof rule), LLMRL_ERR_NULL);
+    EQUAL(llmrl_charging_of("openai", NULL, sizeof rule), LLMRL_ERR_NULL);
+    EQUAL(llmrl_charging_of("openai", &rule, 0), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_charging_of("\xff", &rule, sizeof rule), LLMRL_ERR_RANGE);
+    OK(llmrl_charging_of("bedrock", &rule, sizeof rule));
+    EQUAL(llmrl_charging_reserve(NULL, sizeof rule, &request, sizeof request, &cost), LLMRL_ERR_NULL);
+    EQUAL(llmrl_charging_reserve(&rule, sizeof rule, NULL, sizeof request, &cost), LLMRL_ERR_NULL);
+    EQUAL(llmrl_charging_reserve(&rule, sizeof rule, &request, sizeof request, NULL), LLMRL_ERR_NULL);
+    EQUAL(llmrl_charging_reserve(&rule, 5000, &request, sizeof request, &cost), LLMRL_ERR_SIZE);
+    EQUAL(llmrl_charging_reserve(&rule, sizeof rule, &request, 0, &cost), LLMRL_ERR_SIZE);
+    wrong = rule, wrong.flags = 4;
+    EQUAL(llmrl_charging_reserve(&wrong, sizeof wrong, &request, sizeof request, &cost), LLMRL_ERR_FLAGS);
+    wrong = rule, wrong.output = 3;
+    EQUAL(llmrl_charging_reserve(&wrong, sizeof wrong, &request, sizeof request, &cost), LLMRL_ERR_RANGE);
+    wrong = rule, wrong.settlement = 3;
+    EQUAL(llmrl_charging_reserve(&wrong, sizeof wrong, &request, sizeof request, &cost), LLMRL_ERR_RANGE);
+    wrong = rule, wrong.burndown = 0;
+    EQUAL(llmrl_charging_reserve(&wrong, sizeof wrong, &request, sizeof request, &cost), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_charging_settle(&rule, sizeof rule, &request, sizeof request, NULL, &cost), LLMRL_ERR_NULL);
+
+    OK(llmrl_charging_reserve(&rule, sizeof rule, &request, sizeof request, &cost));
+    EQUAL(cost.input_tokens, 600);
+    EQUAL(cost.output_tokens, 2000);
+    used.cached_tokens = 500;
+    OK(llmrl_charging_settle(&rule, sizeof rule, &request, sizeof request, &used, &cost));
+    EQUAL(cost.requests, 1);
+    EQUAL(cost.input_tokens, 600);
+    EQUAL(cost.output_tokens, 1250);
+    request.prompt = request.max_tokens = LLMRL_UNKNOWN;
+    OK(llmrl_charging_reserve(&rule, sizeof rule, &request, sizeof request, &cost));
+    EQUAL(cost.input_tokens + cost.output_tokens, (UINT64_C(1) << 40) - 1);
+}
+
 int main(void)
 {
     nulls();
@@ -695,5 +734,6 @@ int main(void)
     after_close();
     answers();
     feedback();
+    charging();
     return 0;
 }

@@ -92,6 +92,14 @@ class Reading(ctypes.Structure):
     ]
 
 
+class Charging(ctypes.Structure):
+    _fields_ = [(name, c_uint32) for name in ("flags", "output", "settlement", "burndown")]
+
+
+class Request(ctypes.Structure):
+    _fields_ = [(name, c_uint64) for name in ("prompt", "cached", "max_tokens", "expected")]
+
+
 class Advice(ctypes.Structure):
     _fields_ = [("answer_class", c_uint32), ("flags", c_uint32), ("wait_ns", c_uint64)]
 
@@ -122,6 +130,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),
     "llmrl_answer_read": (c_int32, POINTER(Answer), c_size_t, POINTER(Reading), c_size_t),
     "llmrl_feedback": (c_int32, c_void_p, c_uint64, POINTER(Answer), c_size_t, POINTER(Advice), c_size_t),
+    "llmrl_charging_of": (c_int32, c_char_p, POINTER(Charging), c_size_t),
+    "llmrl_charging_reserve": (c_int32, POINTER(Charging), c_size_t, POINTER(Request), c_size_t, _cost),
+    "llmrl_charging_settle": (c_int32, POINTER(Charging), c_size_t, POINTER(Request), c_size_t, _cost, _cost),
     "llmrl_clock_new": (c_int32, c_uint64, _outp),
     "llmrl_clock_advance": (c_int32, c_void_p, c_uint64),
     "llmrl_clock_now": (c_int32, c_void_p, _out64),

@@ -14,6 +14,7 @@ from typing import Any, Generator, Optional, SupportsIndex, Union
 
 from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
+from ._ctypes_charging import charging_cost, charging_of
 from ._ctypes_feedback import answer_of, read_answer
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
@@ -21,7 +22,17 @@ from ._feedback import Advice, Headers, make_advice
 from ._hub import Hub, adopt, refuse_in_loop
 from ._types import IN_FLIGHT, LimitState, Stats, make_limit_state, make_stats
 
-__all__ = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket", "library_version", "read_answer"]
+__all__ = [
+    "Acquire",
+    "Limiter",
+    "ManualClock",
+    "Permit",
+    "TokenBucket",
+    "charging_cost",
+    "charging_of",
+    "library_version",
+    "read_answer",
+]
 
 library_version: str = lib.llmrl_version().decode()
 

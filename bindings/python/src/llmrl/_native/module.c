@@ -76,6 +76,9 @@ static PyMethodDef functions[] = {
      "No provider needs to be named. body: looked at only when status is 400 or above, and only its first 64 KiB.\n"
      "now: the wall-clock time in seconds since 1970, None for the system's; the answer's own Date comes first.\n"
      "What is malformed, unknown or impossible is left out. Raises TypeError or ValueError for arguments only."},
+    {"charging_of", charging_of, METH_O, "charging_of(name)\n--\n\nThe numbers of a rule, or None; see llmrl.Charging."},
+    {"charging_cost", charging_cost, METH_VARARGS,
+     "charging_cost(rule, request, used)\n--\n\nInput and output tokens; see llmrl.Charging."},
     {NULL, NULL, 0, NULL},
 };
 
