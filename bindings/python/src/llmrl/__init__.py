@@ -12,8 +12,8 @@ async with limiter.acquire(input=1200, output=400) as permit:
 from __future__ import annotations
 
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
-from ._charging import Charging
 from ._calendar import until_midnight, until_reset
+from ._charging import Charging
 from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
 from ._feedback import Advice, Quota, Reading
 from ._limit import Limit
