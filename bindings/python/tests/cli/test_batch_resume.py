@@ -247,3 +247,34 @@ def test_a_corrected_line_replaces_its_error(tmp_path: Path) -> None:
         assert results(target)["b"]["error"] is None and script.asked == ["a", "b"]
 
     asyncio.run(main())
+
+
+def test_what_was_used_of_a_day_is_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        script = Script(lambda name, _: ok(name))
+        state = tmp_path / "state"
+        options = ("--rpd", "3", "--state", str(state))
+        first, second = (write(tmp_path / f"{name}.jsonl", [line(name)]) for name in ("one", "two"))
+        async with script.serving() as url:
+            done = await run(first, tmp_path / "a.jsonl", url, *options)
+            assert done.status == 0 and state.is_file() and not list(tmp_path.glob("*.new")), done.err
+            done = await run(second, tmp_path / "b.jsonl", url, *options)
+            assert done.status == 0, done.err
+        from llmrl import Limit, Limiter
+
+        limiter = Limiter(Limit.token_bucket(3, 86_400, meter="requests"), Limit.in_flight(64), saved=state.read_bytes())
+        assert limiter.limits()[0].available == 1
+
+    asyncio.run(main())
+
+
+def test_a_state_that_is_none_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        source, state = write(tmp_path / "in.jsonl", [line("a")]), tmp_path / "state"
+        for content, words in ((b"nonsense", "it is something else"), (b"", "it is empty")):
+            state.write_bytes(content)
+            done = await run(source, tmp_path / "out.jsonl", "http://127.0.0.1:9/v1", "--rpd", "3", "--state", str(state))
+            assert done.status == 2 and words in done.err and "To start fresh, delete it" in done.err
+        assert state.read_bytes() == b"", "it is left as it was"
+
+    asyncio.run(main())

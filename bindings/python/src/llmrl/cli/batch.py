@@ -38,7 +38,7 @@ Stopping and going on. Ctrl-C takes no new work and lets the requests in flight 
 Run the same command again to go on: whatever has a final answer in OUT.jsonl is not sent again. That holds after a
 crash or kill -9 too: a result counts once its line is in the file, a torn last line is repaired, and only
 requests that were in flight are sent twice. What an earlier run used of a day (or of another period longer than a
-minute) is not known; the provider's refusals tell. Requests that never got a final answer (no connection, 429 or 5xx to
+minute) is known with --state; else the provider's refusals tell. Requests that never got a final answer (no connection, 429 or 5xx to
 the end, key refused, no quota) are tried again by the next run, which replaces their lines.
 
 What is retried: 429 (after the server's own time), 408, 409, 5xx, lost connections; each try waits for its own
@@ -160,6 +160,12 @@ def add_command(commands: Any) -> None:
         help="force results to the disk every S seconds (default: 1); "
         "a power failure, unlike a crash of the program, may cost the results of that time, which are then "
         "requested again",
+    )
+    show.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="keep in FILE what was used of the limits, and go on with that: for limits of a day or longer",
     )
     show.add_argument(
         "--plain", action="store_true", help="plain lines instead of a bar (always so without a terminal)"
@@ -298,10 +304,11 @@ async def _batch(args: argparse.Namespace) -> int:
 
     check_base_url(args.base_url)
     key = api_key(args)
-    limiter, meters = _limiter(args)
+    limiter, meters, is_known = _limiter(args)
     total = _files(args)
     try:
-        idle = max(0.0, time.time() - args.output.stat().st_mtime)
+        # What the state knows need not be assumed.
+        idle = float("inf") if is_known else max(0.0, time.time() - args.output.stat().st_mtime)
     except OSError:
         idle = float("inf")
     results = Results(args.output)
@@ -322,6 +329,7 @@ async def _with_results(
     from .batch_estimate import Estimator
     from .batch_input import read_batch
     from .batch_limits import assume_spent
+    from .batch_state import State
     from .batch_view import View, print_table, summary
 
     found = results.found
@@ -349,7 +357,7 @@ async def _with_results(
         )
     )
     _on_signals(engine, view)
-    async with view:
+    async with view, State(args.state, view.note).kept(limiter):
         await engine.run()
     if engine.halted:
         view.note(f"llmrl batch: stopped early: {engine.halted}")
@@ -362,11 +370,22 @@ async def _with_results(
     return FAILED if counts.failed or counts.bad_lines or left > 0 or found.failed else OK
 
 
-def _limiter(args: argparse.Namespace) -> "tuple[Any, Any]":
+def _limiter(args: argparse.Namespace) -> "tuple[Any, Any, bool]":
+    """The limiter, its meters, and whether it knows what an earlier run has used."""
     from .batch_limits import build
+    from .batch_state import State
 
     try:
-        return build(args)
+        saved = State(args.state, print).read()
+    except OSError as error:
+        raise UsageError(f"cannot read {args.state}: {error.strerror}") from None
+    try:
+        if saved is not None:
+            return (*build(args, saved), True)
+    except ValueError as error:
+        raise UsageError(f"cannot go on with {args.state}: {error}. To start fresh, delete it") from None
+    try:
+        return (*build(args), False)
     except ValueError as error:  # a burst beyond what a limit can hold, too many limits
         raise UsageError(f"these limits are not possible: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from .batch_charge import Meters, charge
 
@@ -53,8 +53,8 @@ def parse_zone(text: str) -> str:
     return text
 
 
-def build(args: argparse.Namespace) -> Tuple[Any, Meters]:
-    """The limiter, and which of its limits is which. Raises ValueError for what a limit cannot be."""
+def build(args: argparse.Namespace, saved: Optional[bytes] = None) -> Tuple[Any, Meters]:
+    """The limiter, and which of its limits is which. Raises ValueError for what a limit cannot be, or saved state."""
     from llmrl import Limit, Limiter, until_midnight
 
     limits: List[Any] = []
@@ -83,7 +83,7 @@ def build(args: argparse.Namespace) -> Tuple[Any, Meters]:
     if args.tpd is not None:
         add("tokens/day", day(args.tpd, "tokens"))
     add("concurrency", Limit.in_flight(args.max_concurrent))
-    limiter = Limiter(*limits)
+    limiter = Limiter(*limits, saved=saved)
     meters = [state.meter for state in limiter.limits()]
 
     def first(meter: str) -> Any:
