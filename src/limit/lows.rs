@@ -86,7 +86,7 @@ impl Lows {
         }
     }
 
-    /// Gives back `refund` of a charge, or what of it has not refilled since. Nothing, if a thread that was stopped in here
+    /// Gives back `refund` of a charge, or what of it has not refilled since; says how much. Nothing, if a thread that was stopped in here
     /// keeps everybody out: too little is safe.
     pub(crate) fn refund(
         &self,
@@ -95,11 +95,14 @@ impl Lows {
         now: u64,
         charge: Stands,
         refund: u64,
-    ) {
-        if let Some(mut memory) = lock_soon(&self.0) {
-            memory.look(account, line, now);
-            account.refund(memory.lower(line, now, charge, refund));
-        }
+    ) -> u64 {
+        let Some(mut memory) = lock_soon(&self.0) else {
+            return 0;
+        };
+        memory.look(account, line, now);
+        let credit = memory.lower(line, now, charge, refund);
+        account.refund(credit);
+        credit
     }
 }
 
@@ -111,8 +114,16 @@ impl Lows {
 
     pub(crate) fn look(&self, _: &Account, _: &Line, _: u64) {}
 
-    pub(crate) fn refund(&self, account: &Account, _: &Line, _: u64, _: Stands, refund: u64) {
+    pub(crate) fn refund(
+        &self,
+        account: &Account,
+        _: &Line,
+        _: u64,
+        _: Stands,
+        refund: u64,
+    ) -> u64 {
         account.refund(refund);
+        refund
     }
 }
 

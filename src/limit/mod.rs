@@ -330,6 +330,10 @@ impl Quota {
         }
     }
 
+    pub(crate) fn admits_oversize(&self) -> bool {
+        self.shape == Shape::Pacing || self.oversize == Oversize::WhenFull
+    }
+
     /// How many parts a unit has in the ledger. Pacing may begin a distance at any time, so its parts are so small that
     /// one of them takes a microsecond, or, when a unit takes more than an hour, 2^-32 of that.
     pub(crate) fn grain(&self) -> u64 {
@@ -365,7 +369,7 @@ impl Quota {
         let (rate, burst) = self.checked()?;
         let grain = self.grain();
         let rate = rate.in_parts(grain)?;
-        let oversize = self.shape == Shape::Pacing || self.oversize == Oversize::WhenFull;
+        let oversize = self.admits_oversize();
         let start = match self.extent() {
             None => START,
             Some(_) => FIRST_WINDOW,

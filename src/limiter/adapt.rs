@@ -1,7 +1,7 @@
 //! A rate that feels its way, for providers that refuse without saying what they allow.
 //!
 //! Decrease and growth are those of CUBIC (RFC 9438), on the share of the configured rate that is used: a refusal leaves
-//! 0.7 of what was really sent, once for all requests that were on their way when it came; then the rate grows back,
+//! 0.7 of the rate, once for all requests that were on their way when it came; then the rate grows back,
 //! slowest around where it was refused, and only while there is use for it.
 
 use super::Mode;
@@ -32,21 +32,22 @@ impl Share {
         }
     }
 
-    /// A request was refused that had been admitted at `at`, when `used` of the present rate was used. Says whether that is
-    /// news: those that were admitted before the last refusal tell of the same.
-    pub(super) fn refuse(&mut self, at: u64, now: u64, used: f64) -> bool {
+    /// A request was refused that had been admitted at `at`. Says whether that is news: those that were admitted before the
+    /// last refusal tell of the same.
+    pub(super) fn refuse(&mut self, at: u64, now: u64) -> bool {
         if at < self.since {
             return false;
         }
-        self.refused = self.now * used.clamp(0.0, 1.0);
+        self.refused = self.now;
         self.now = (self.refused * DECREASE).max(LEAST);
         self.since = now;
         true
     }
 
-    /// A request was answered `after` the last refusal. Says whether the share has grown.
-    pub(super) fn answer(&mut self, after: Duration, used: f64) -> bool {
-        if self.now >= 1.0 || used < 0.5 {
+    /// A request was answered `after` the last refusal, with more `in_demand` than there is or not. Says whether the share
+    /// has grown.
+    pub(super) fn answer(&mut self, after: Duration, in_demand: bool) -> bool {
+        if self.now >= 1.0 || !in_demand {
             return false;
         }
         let plateau = (self.refused * (1.0 - DECREASE) / GROWTH).cbrt();
@@ -86,24 +87,25 @@ mod tests {
     #[test]
     fn twenty_refusals_at_once_are_one() {
         let mut share = Share::all();
-        let news = (0..20).filter(|_| share.refuse(5, 9, 1.0)).count();
+        let news = (0..20).filter(|_| share.refuse(5, 9)).count();
         assert_eq!((news, share.of(1_000)), (1, 700));
         // What was admitted since is news.
-        assert!(share.refuse(9, 12, 1.0));
+        assert!(share.refuse(9, 12));
         assert_eq!(share.of(1_000), 489);
     }
 
     #[test]
     fn it_grows_back_and_rests_where_it_was_refused() {
         let mut share = Share::all();
-        share.refuse(0, 0, 0.5);
-        assert_eq!(share.of(1_000), 350);
+        share.refuse(0, 0);
+        share.refuse(0, 0);
+        assert_eq!(share.of(1_000), 489);
         let mut at = |seconds| {
-            share.answer(Duration::from_secs(seconds), 1.0);
+            share.answer(Duration::from_secs(seconds), true);
             share.of(1_000)
         };
-        assert!((450..=500).contains(&at(6)));
-        assert!((490..=510).contains(&at(9)));
+        assert!((650..=700).contains(&at(6)));
+        assert!((690..=710).contains(&at(9)));
         assert_eq!(at(60), 1_000);
     }
 
@@ -111,10 +113,10 @@ mod tests {
     fn it_does_not_grow_unused_nor_end() {
         let mut share = Share::all();
         (0..100).for_each(|at| {
-            share.refuse(at, at, 1.0);
+            share.refuse(at, at);
         });
         assert_eq!((share.of(6_400), share.of(1)), (100, 1));
-        assert!(!share.answer(Duration::from_secs(100), 0.4));
+        assert!(!share.answer(Duration::from_secs(100), false));
         assert_eq!(share.of(6_400), 100);
     }
 }

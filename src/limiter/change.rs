@@ -34,8 +34,18 @@ impl Limiter {
         burst: u64,
     ) -> Result<(), ConfigError> {
         let core = &self.core;
-        let ledger = core.retune_line(index, |_| (amount, nanos(per), burst))?;
-        lock(&core.learned).configure(ledger, amount, burst);
+        {
+            // First: what was learned must not be made of what was before.
+            let mut learned = lock(&core.learned);
+            let oversize = core
+                .ledger_at(index)
+                .and_then(|ledger| learned.oversize(ledger));
+            let ledger = core.retune_line(index, |quota| {
+                quota.oversize = oversize.unwrap_or(quota.oversize);
+                (amount, nanos(per), burst)
+            })?;
+            learned.configure(ledger, amount, burst);
+        }
         core.kick(EVENT);
         Ok(())
     }
@@ -75,8 +85,12 @@ impl Limiter {
     /// # Errors
     /// No in-flight limit, or `slots` out of range.
     pub fn resize(&self, slots: u64) -> Result<(), ConfigError> {
-        let is_queued = self.core.resize_slots(slots)?;
-        lock(&self.core.learned).configure_slots(slots);
+        let is_queued = {
+            let mut learned = lock(&self.core.learned);
+            let is_queued = self.core.resize_slots(slots)?;
+            learned.configure_slots(slots);
+            is_queued
+        };
         if is_queued {
             self.core.advance(true);
         }
@@ -116,7 +130,7 @@ impl Core {
     pub(super) fn retune_line(
         &self,
         index: usize,
-        next: impl FnOnce(&Quota) -> (u64, u64, u64),
+        next: impl FnOnce(&mut Quota) -> (u64, u64, u64),
     ) -> Result<usize, ConfigError> {
         self.change_line(index, |core, ledger, quota, line, now| {
             let resolution = match quota.shape {
@@ -135,7 +149,9 @@ impl Core {
             };
             let (rate, burst) = quota.checked()?;
             let rate = rate.in_parts(core.grains[ledger])?;
-            Ok(line.retuned(rate, core.scale, burst, now))
+            let mut line = line.retuned(rate, core.scale, burst, now);
+            line.admit_oversize = quota.admits_oversize();
+            Ok(line)
         })
     }
 
@@ -191,6 +207,13 @@ impl Core {
             Entry::InFlight(_) => None,
         };
         lock(&self.limits).iter().filter_map(quota).collect()
+    }
+
+    fn ledger_at(&self, index: usize) -> Option<usize> {
+        match lock(&self.limits).get(index)? {
+            Entry::Quota(_, ledger) => Some(*ledger),
+            Entry::InFlight(_) => None,
+        }
     }
 
     /// The caller's index of an account.

@@ -1,6 +1,6 @@
 //! What providers say, handed to the limiter: by which permit, about which limits, and what the caller should do.
 
-use super::learned::{Kept, Learned, UNSAID, stated};
+use super::learned::{Learned, Outcome, UNSAID, stated};
 use super::permit::Grant;
 use super::{Core, Limiter, Permit};
 use crate::clock::nanos;
@@ -74,17 +74,17 @@ impl Limiter {
     pub(crate) fn feedback_grant(&self, grant: &mut Grant, reading: &Reading) -> Advice {
         let core = &self.core;
         // Somebody who was stopped in here must not stop others. What this answer says, the next one will say again.
-        let (kept, changed) = match lock_soon(&core.learned) {
+        let (outcome, changed) = match lock_soon(&core.learned) {
             Some(mut learned) => {
-                let kept = core.learn(&mut learned, &grant.amounts, grant.at, reading);
-                (kept, learned.take_changed())
+                let outcome = core.learn(&mut learned, &grant.amounts, grant.at, reading);
+                (outcome, learned.take_changed())
             }
             None => Default::default(),
         };
         // Of another failure it is not known what it has used.
         let is_refused = !matches!(reading.class, Class::Ok | Class::Other);
         if is_refused {
-            core.give_tokens_back(grant, kept);
+            core.give_tokens_back(grant, &outcome);
         }
         // Without the lock: it may call whoever is to be woken.
         if changed || is_refused {
@@ -96,7 +96,9 @@ impl Limiter {
             retry: reading.retryable(),
             wait: match reading.class {
                 Class::Ok | Class::Billing | Class::Oversize => Duration::ZERO,
-                Class::Rate | Class::Long if said <= LONGEST_PAUSE => Duration::ZERO,
+                Class::Rate | Class::Long if outcome.is_held && said <= LONGEST_PAUSE => {
+                    Duration::ZERO
+                }
                 // Zero is "at once, but fewer at a time", of which nobody takes care here.
                 Class::Concurrency if !self.has_in_flight() => said.max(UNSAID),
                 _ => said,
@@ -107,8 +109,14 @@ impl Limiter {
 
 impl Core {
     /// Says which ledgers keep what a refused request has taken.
-    fn learn(&self, learned: &mut Learned, charged: &Amounts, at: u64, reading: &Reading) -> Kept {
-        let mut kept = Kept::default();
+    fn learn(
+        &self,
+        learned: &mut Learned,
+        charged: &Amounts,
+        at: u64,
+        reading: &Reading,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
         let now = self.clock.now();
         for ledger in self.ledgers() {
             self.note(learned, ledger, now);
@@ -130,20 +138,21 @@ impl Core {
             }
         }
         match reading.class {
-            Class::Rate | Class::Long => kept = self.refused(learned, charged, at, reading),
+            Class::Rate | Class::Long => outcome = self.refused(learned, charged, at, reading),
             Class::Concurrency => self.crowded(&mut learned.slots, at, now),
             Class::Ok => self.answered(learned, now),
             _ => {}
         }
         for ledger in self.ledgers() {
+            self.bound(learned, ledger);
             self.note(learned, ledger, self.clock.now());
         }
-        kept
+        outcome
     }
 
-    fn give_tokens_back(&self, grant: &mut Grant, kept: Kept) {
+    fn give_tokens_back(&self, grant: &mut Grant, outcome: &Outcome) {
         let left = grant.amounts.requests_only();
-        for ledger in self.ledgers().filter(|&ledger| !kept[ledger]) {
+        for ledger in self.ledgers().filter(|&ledger| !outcome.kept[ledger]) {
             let amount = self.amount(ledger, &grant.amounts);
             let charge = Stands {
                 at: grant.at,

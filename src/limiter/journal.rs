@@ -16,10 +16,13 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// What was admitted, less what was given back, from another sample on to this one.
+    /// What was admitted from another sample on to this one and is not produced yet. (What a full bucket forfeits moves it,
+    /// too.)
     pub(super) fn admitted_since(&self, then: &Self, line: &Line) -> i64 {
         let moved = self.full as i64 - then.full.max(line.position(then.tick)) as i64;
-        (moved - (self.corrected - then.corrected)).max(0)
+        let lacks = self.full as i64 - line.position(self.tick) as i64;
+        let admitted = moved - (self.corrected - then.corrected);
+        admitted.min(lacks - self.corrected).max(0)
     }
 }
 
@@ -55,6 +58,12 @@ impl Journal {
         } else if let Some(last) = self.samples.last_mut() {
             *last = sample;
         }
+    }
+
+    /// So much of what was corrected is of no account any more, at any time.
+    pub(super) fn forget(&mut self, corrected: i64) {
+        let samples = self.samples.iter_mut();
+        samples.for_each(|sample| sample.corrected -= corrected);
     }
 
     pub(super) fn last(&self) -> Sample {

@@ -17,9 +17,11 @@ use super::adapt::Share;
 use super::build::Entry;
 use super::journal::{Journal, Sample};
 use super::{Core, LONGEST_PAUSE, MAX_LIMITS, Mode};
+use crate::clock::nanos;
 use crate::feedback::{Axis, Quota, Reading};
 use crate::limit::line::Line;
-use crate::limit::{Amounts, Cost, Quota as Rule};
+use crate::limit::lows::Stands;
+use crate::limit::{Amounts, Cost, Oversize, Quota as Rule};
 use std::time::Duration;
 
 /// When a refusal says nothing about time.
@@ -36,11 +38,17 @@ const CALM: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_secs(60);
 /// A limit that is back sooner is one of short windows.
 const STEP: Duration = Duration::from_secs(2);
-/// How far back use is looked at.
-const RECENT: Duration = Duration::from_secs(10);
+/// What a day has left is not known from one refusal that does not speak of days.
+const LONG: Duration = Duration::from_secs(3_600);
 
-/// Which ledgers keep what was charged.
-pub(super) type Kept = [bool; MAX_LIMITS];
+/// What a refusal has led to.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Which ledgers keep what was charged.
+    pub(super) kept: [bool; MAX_LIMITS],
+    /// Whether the limiter holds the request back by itself when it comes again.
+    pub(super) is_held: bool,
+}
 
 /// What was learned of all limits.
 pub(super) struct Learned {
@@ -60,6 +68,10 @@ pub(super) struct Known {
     share: Share,
     journal: Journal,
     corrected: i64,
+    /// Since when something of that stands.
+    standing: u64,
+    /// Whether requests larger than the limit are admitted when it is full, as configured.
+    oversize: Oversize,
     /// What is left to the provider, because others use it or requests meet in another order.
     reserve: i64,
     /// When it was last enlarged, or made smaller.
@@ -112,8 +124,13 @@ impl Learned {
     pub(super) fn configure(&mut self, ledger: usize, amount: u64, burst: u64) {
         if let Some(known) = &mut self.ledgers[ledger] {
             (known.amount, known.told, known.heard, known.burst) = (amount, amount, amount, burst);
-            known.share = Share::all();
+            (known.share, known.reserve) = (Share::all(), 0);
         }
+    }
+
+    /// What becomes of a request larger than the limit, as configured.
+    pub(super) fn oversize(&self, ledger: usize) -> Option<Oversize> {
+        self.ledgers[ledger].as_ref().map(|known| known.oversize)
     }
 
     pub(super) fn mode(&self, ledger: usize, is_paused: bool) -> Mode {
@@ -151,6 +168,8 @@ impl Known {
                 corrected: 0,
             }),
             corrected: 0,
+            standing: 0,
+            oversize: quota.oversize,
             reserve: 0,
             reserved: 0,
             newest: 0,
@@ -175,9 +194,11 @@ impl Core {
             return;
         };
         let full = self.full(ledger, &line, now);
-        // A full bucket has forgotten all corrections, too.
-        let lacks = full.saturating_sub(line.position(now));
-        known.corrected = known.corrected.min(lacks as i64);
+        // What a bucket does not lack any more it has forgotten.
+        let lacks = full.saturating_sub(line.position(now)) as i64;
+        let forgotten = (known.corrected - lacks).max(0);
+        known.corrected -= forgotten;
+        known.journal.forget(forgotten);
         known.journal.note(Sample {
             tick: now,
             full,
@@ -209,18 +230,31 @@ impl Core {
         let scaled = u128::from(known.burst) * u128::from(known.told) / u128::from(known.amount);
         let burst = match known.burst {
             0 => 0,
+            burst if known.told <= known.amount => burst.min(known.told),
             _ => u64::try_from(scaled)
                 .unwrap_or(u64::MAX)
                 .clamp(1, Cost::MAX),
         };
         let retuned = self.retune_line(self.index_of(ledger), |quota| {
             let amount = known.share.of(known.told);
+            // Whoever asks for more than was told may find out that it was wrong.
+            quota.oversize = match known.told < known.amount {
+                true => Oversize::WhenFull,
+                false => known.oversize,
+            };
             let is_window = quota.extent().is_some();
             (
                 amount,
                 quota.period_ns,
                 if is_window { amount } else { burst },
             )
+        });
+        // How it stood with another burst is another matter.
+        let now = self.clock.now();
+        known.journal = Journal::new(Sample {
+            tick: now,
+            full: self.full(ledger, &self.line(ledger), now),
+            corrected: known.corrected,
         });
         retuned.is_ok()
     }
@@ -244,7 +278,7 @@ impl Core {
         let Some(left) = known.journal.balance(&line, at, known.nearest, cost) else {
             return;
         };
-        let remaining = remaining as i64 - known.reserve;
+        let remaining = remaining as i64 - known.reserve.min(line.burst as i64 / MOST_RESERVED);
         if remaining < left.low {
             self.correct(known, ledger, left.low - remaining);
         } else if remaining > left.high.saturating_add(line.burst as i64 / STEPS)
@@ -252,16 +286,47 @@ impl Core {
         {
             known.newest = at;
             let back = ((remaining - left.high + 1) / 2).min(known.corrected);
-            if back > 0 {
-                known.corrected -= back;
-                known.changed = true;
-                self.account(ledger).refund(back as u64);
-            }
+            self.give_back(known, ledger, back);
+        }
+    }
+
+    /// Gives back what was charged because the provider said so; what has refilled since is there already.
+    fn give_back(&self, known: &mut Known, ledger: usize, back: i64) {
+        if back > 0 {
+            let charge = Stands {
+                at: known.standing,
+                amount: 0,
+            };
+            known.corrected -= self.refund(ledger, back as u64, charge) as i64;
+            known.changed = true;
+        }
+    }
+
+    /// Nobody waits for longer than [`LONGEST_PAUSE`] because of what was said, also if the rate is another one since.
+    pub(super) fn bound(&self, learned: &mut Learned, ledger: usize) {
+        let (line, now) = (self.line(ledger), self.clock.now());
+        let Some(known) = learned.ledgers[ledger]
+            .as_mut()
+            .filter(|_| is_bucket(&line))
+        else {
+            return;
+        };
+        let longest = self.scale.duration_to_ticks(LONGEST_PAUSE);
+        let most = line.position(now.saturating_add(longest)) - line.position(now);
+        let balance = self.view(ledger, &line, now).balance;
+        let back = (-(most as i64) - balance).min(known.corrected);
+        if back > 0 {
+            known.corrected -= back;
+            known.changed = true;
+            self.account(ledger).refund(back as u64);
         }
     }
 
     fn correct(&self, known: &mut Known, ledger: usize, by: i64) {
         if by > 0 {
+            if known.corrected <= 0 {
+                known.standing = self.clock.now();
+            }
             known.corrected += by;
             known.changed = true;
             self.charge(ledger, by as u64);
@@ -276,8 +341,8 @@ impl Core {
         charged: &Amounts,
         at: u64,
         reading: &Reading,
-    ) -> Kept {
-        let mut kept = Kept::default();
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
         let now = self.clock.now();
         let tripped = reading.tripped().map(|index| reading.quotas()[index]);
         let axis = reading.axis.unwrap_or(Axis::Requests);
@@ -285,13 +350,21 @@ impl Core {
         let wait = reading.wait.unwrap_or(UNSAID).min(LONGEST_PAUSE);
         let ticks = self.scale.duration_to_ticks(wait);
         for ledger in self.tripped(axis, period) {
-            let line = self.line(ledger);
             let Some(known) = &mut learned.ledgers[ledger] else {
                 continue;
             };
-            kept[ledger] = is_bucket(&line);
-            if is_bucket(&line) {
-                let cost = self.amount(ledger, charged) as i64;
+            let is_explained = tripped.is_some_and(|quota| self.explains(&quota, known, ledger));
+            // The rate first: what is missing is produced by the new one.
+            let is_window = self.line(ledger).windows.is_some();
+            let before = known.journal.after(at);
+            if !is_explained && !is_window && known.share.refuse(at, now) {
+                self.apply(known, ledger);
+            }
+            let line = self.line(ledger);
+            let cost = self.amount(ledger, charged);
+            let is_new = at >= known.reserved;
+            if is_bucket(&line) && self.is_of(ledger, period) {
+                outcome.kept[ledger] = true;
                 let missing = line.position(now.saturating_add(ticks)) - line.position(now);
                 // Whatever was admitted later has not been counted yet.
                 let present = Sample {
@@ -299,34 +372,46 @@ impl Core {
                     full: self.full(ledger, &line, now),
                     corrected: known.corrected,
                 };
-                let later = present.admitted_since(&known.journal.after(at), &line);
+                let later = present.admitted_since(&before, &line);
                 // What is forfeited at the end of a window must not be reserved.
-                let is_window = tripped
-                    .is_some_and(|quota| quota.window.is_some_and(|window| window < SHORTEST));
-                if at >= known.reserved && !is_window {
-                    let burst = line.burst as i64;
-                    known.reserve = (known.reserve + burst / STEPS).min(burst / MOST_RESERVED);
+                let most = line.burst as i64 / MOST_RESERVED;
+                if is_new && period.is_none_or(|period| period >= SHORTEST) {
+                    known.reserve = (known.reserve + line.burst as i64 / STEPS).min(most);
                     known.reserved = now;
                 }
-                let left = cost - missing as i64 - later - known.reserve;
+                let left = cost as i64 - missing as i64 - later - known.reserve.min(most);
                 let balance = self.view(ledger, &line, now).balance;
-                known.corrected += cost;
+                known.corrected += cost as i64;
                 self.correct(known, ledger, balance - left);
-            } else if line.windows.is_none() && ticks < self.scale.duration_to_ticks(STEP) {
+                outcome.is_held |= cost > 0;
+            } else if line.windows.is_none()
+                && line.burst == 0
+                && ticks < self.scale.duration_to_ticks(STEP)
+            {
                 // Pacing in step with the provider's windows meets their ends again and again.
-                known.changed = true;
-                self.charge(ledger, self.grains[ledger] * 3 / 8);
-            } else if now.saturating_add(ticks) > line.not_before {
-                known.changed = true;
-                let _ = self.pause_line(self.index_of(ledger), wait);
-            }
-            let used = self.used(known, &line, now);
-            let is_explained = tripped.is_some_and(|quota| self.explains(&quota, known, ledger));
-            if !is_explained && line.windows.is_none() && known.share.refuse(at, now, used) {
-                self.apply(known, ledger);
+                if is_new {
+                    (known.changed, known.reserved) = (true, now);
+                    self.charge(ledger, self.grains[ledger] * 3 / 8);
+                }
+            } else {
+                if now.saturating_add(ticks) > line.not_before {
+                    known.changed = true;
+                    let _ = self.pause_line(self.index_of(ledger), wait);
+                }
+                outcome.is_held |= cost > 0;
             }
         }
-        kept
+        outcome
+    }
+
+    /// Whether a limit of `period` is what this ledger counts. If it is not said, it is no longer one than an hour.
+    fn is_of(&self, ledger: usize, period: Option<Duration>) -> bool {
+        let quotas = self.quotas();
+        let rule = quotas.iter().find(|(of, _)| *of == ledger);
+        rule.is_some_and(|(_, rule)| match period {
+            Some(period) => period < SHORTEST || nanos(period) == rule.period_ns,
+            None => rule.period_ns <= nanos(LONG),
+        })
     }
 
     /// Whether the limit that a provider states is the one at this ledger, or the same rate over another period.
@@ -344,17 +429,9 @@ impl Core {
         told.abs_diff(here) <= here / 50
     }
 
-    /// What share of what was produced lately was used.
-    fn used(&self, known: &Known, line: &Line, now: u64) -> f64 {
-        let then = known
-            .journal
-            .after(now.saturating_sub(self.scale.duration_to_ticks(RECENT)));
-        let produced = line.position(now).saturating_sub(line.position(then.tick));
-        let charged = known.journal.last().admitted_since(&then, line);
-        match produced {
-            0 => 1.0,
-            _ => (charged as f64 / produced as f64).min(1.0),
-        }
+    /// Whether there is more demand than there is to be had.
+    fn is_in_demand(&self, ledger: usize, line: &Line, now: u64) -> bool {
+        !is_bucket(line) || self.view(ledger, line, now).balance < line.burst as i64 / 2
     }
 
     pub(super) fn answered(&self, learned: &mut Learned, now: u64) {
@@ -365,12 +442,12 @@ impl Core {
             };
             let since = now.saturating_sub(known.share.since());
             let since = Duration::from_nanos(self.scale.to_ns(since));
-            let used = self.used(known, &line, now);
+            let in_demand = self.is_in_demand(ledger, &line, now);
             if now.saturating_sub(known.reserved) > self.scale.duration_to_ticks(CALM) {
                 known.reserve -= known.reserve / 8;
                 known.reserved = now;
             }
-            if known.share.answer(since, used) {
+            if known.share.answer(since, in_demand) {
                 self.apply(known, ledger);
             }
         }

@@ -89,20 +89,22 @@ impl Core {
         }
     }
 
-    /// Gives back `amount` of a charge: where it was charged, and no more than would be there without it.
-    pub(super) fn refund(&self, ledger: usize, amount: u64, charge: Stands) {
+    /// Gives back `amount` of a charge: where it was charged, and no more than would be there without it. Says how much of
+    /// it a bucket got.
+    pub(super) fn refund(&self, ledger: usize, amount: u64, charge: Stands) -> u64 {
         // The time before the line: an old line is not good for a later time.
         let now = self.clock.now();
         let line = self.line(ledger);
         match &self.histories[ledger] {
             None => {
                 let lows = &self.lows[ledger];
-                lows.refund(self.account(ledger), &line, now, charge, amount);
+                lows.refund(self.account(ledger), &line, now, charge, amount)
             }
             Some(history) => {
                 if let Some(stamp) = history.stamp_of(&line, charge.at) {
                     history.refund(stamp, amount);
                 }
+                0
             }
         }
     }
