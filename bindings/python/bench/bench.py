@@ -221,6 +221,8 @@ def main() -> None:
         for case in members[1:]:
             median, low = statistics.median(case.times) - empty, min(case.times) - empty
             print(f"{case.name:55} {median:9.1f} {low:9.1f} {median / least:8.1f}")
+    print(f"\n{'kinds of limits in Node, less the empty loop':55} {'median':>9} {'min':>9}")
+    print(kinds.flexible())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Iterator
 
@@ -50,6 +54,18 @@ def throttled() -> Iterator[Row]:
     for name in ("token_bucket", "leaking_bucket", "fixed_window", "sliding_window", "gcra"):
         limiter = Throttled(key="k", using=name, quota=rate_limiter.per_min(MANY, burst=MANY), store=store.MemoryStore())
         yield f"throttled-py {name}", "l.limit()", {"l": limiter}
+
+
+def flexible() -> str:
+    """The table of rate-limiter-flexible, a peer in Node; or why there is none."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return "rate-limiter-flexible: not run, there is no Node here"
+    with tempfile.TemporaryDirectory() as folder:
+        install = [npm, "install", "--silent", "--prefix", folder, "rate-limiter-flexible@11.4.0"]
+        subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
+        script = Path(__file__).with_name("flexible.mjs")
+        return subprocess.run([node, str(script), folder], check=True, capture_output=True, text=True).stdout.rstrip()
 
 
 def peers() -> Iterator[Row]:
