@@ -209,6 +209,12 @@ impl Core {
         lock(&self.limits).iter().filter_map(quota).collect()
     }
 
+    /// The quota of an account.
+    pub(super) fn quota_of(&self, ledger: usize) -> Option<Quota> {
+        let mut quotas = self.quotas().into_iter();
+        quotas.find_map(|(of, quota)| (of == ledger).then_some(quota))
+    }
+
     fn ledger_at(&self, index: usize) -> Option<usize> {
         match lock(&self.limits).get(index)? {
             Entry::Quota(_, ledger) => Some(*ledger),

@@ -406,9 +406,8 @@ impl Core {
 
     /// Whether a limit of `period` is what this ledger counts. If it is not said, it is no longer one than an hour.
     fn is_of(&self, ledger: usize, period: Option<Duration>) -> bool {
-        let quotas = self.quotas();
-        let rule = quotas.iter().find(|(of, _)| *of == ledger);
-        rule.is_some_and(|(_, rule)| match period {
+        let rule = self.quota_of(ledger);
+        rule.is_some_and(|rule| match period {
             Some(period) => period < SHORTEST || nanos(period) == rule.period_ns,
             None => rule.period_ns <= nanos(LONG),
         })
@@ -419,7 +418,7 @@ impl Core {
         let (Some(limit), Some(period)) = (quota.limit, stated(quota)) else {
             return quota.limit == Some(known.told);
         };
-        let Some((_, own)) = self.quotas().into_iter().find(|(of, _)| *of == ledger) else {
+        let Some(own) = self.quota_of(ledger) else {
             return false;
         };
         let (told, here) = (

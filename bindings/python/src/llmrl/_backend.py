@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 _asked = os.environ.get("LLMRL_BACKEND", "")
@@ -13,65 +14,29 @@ if _asked not in ("", "native", "ctypes"):
     raise ImportError(f"LLMRL_BACKEND must be 'native' or 'ctypes', or unset to choose by itself; got {_asked!r}")
 
 if TYPE_CHECKING:
-    from ._native import (
-        Acquire,
-        Limiter,
-        ManualClock,
-        Permit,
-        TokenBucket,
-        charging_cost,
-        charging_of,
-        library_version,
-        read_answer,
-    )
+    from . import _native as _chosen
 
     backend: str
-elif _asked == "ctypes":
-    from ._ctypes import (
-        Acquire,
-        Limiter,
-        ManualClock,
-        Permit,
-        TokenBucket,
-        charging_cost,
-        charging_of,
-        library_version,
-        read_answer,
-    )
-
-    backend = "ctypes"
 else:
+    backend = _asked or "native"
     try:
-        from ._native import (
-        Acquire,
-        Limiter,
-        ManualClock,
-        Permit,
-        TokenBucket,
-        charging_cost,
-        charging_of,
-        library_version,
-        read_answer,
-    )
-
-        backend = "native"
+        _chosen = import_module(f"._{backend}", __package__)
     except ModuleNotFoundError as error:
         # Only its absence is a reason to fall back; an extension that is there and does not load is a fault to be seen.
         if error.name != "llmrl._native" or _asked == "native":
             raise
-        from ._ctypes import (
-        Acquire,
-        Limiter,
-        ManualClock,
-        Permit,
-        TokenBucket,
-        charging_cost,
-        charging_of,
-        library_version,
-        read_answer,
-    )
-
         backend = "ctypes"
+        _chosen = import_module("._ctypes", __package__)
+
+Acquire = _chosen.Acquire
+Limiter = _chosen.Limiter
+ManualClock = _chosen.ManualClock
+Permit = _chosen.Permit
+TokenBucket = _chosen.TokenBucket
+charging_cost = _chosen.charging_cost
+charging_of = _chosen.charging_of
+library_version = _chosen.library_version
+read_answer = _chosen.read_answer
 
 __all__ = [
     "Acquire",
