@@ -40,13 +40,19 @@ def limits(setup: Setup) -> List[Limit]:
 class Libllmrl(Client):
     def __init__(self, setup: Setup, world: World) -> None:
         super().__init__(setup, world)
-        clock = ManualClock()
-        world.loop.followers.append(clock.advance_ns)
+        self.clock = ManualClock()
+        world.loop.followers.append(self.advance)
         # A thousand workers fit; every move of a manual clock looks at every place.
-        self.limiter = Limiter(*limits(setup), clock=clock, max_waiters=1024, raise_limits=True)
-        # With a manual clock, waiters set no timers but wait to be woken by advance(). Here the loop moves the clock, and it
-        # jumps from timer to timer: let them set theirs, as they do with a real clock.
+        self.limiter = Limiter(*limits(setup), clock=self.clock, max_waiters=1024, raise_limits=True)
         self.limiter._hub.timed = True
+
+    def advance(self, ns: int) -> None:
+        """With a manual clock, waiters set no timers but are woken by advance(). Here the loop moves the clock, and it jumps from
+        timer to timer: let them set theirs, as they do with a real clock, and hear nothing from this one."""
+        hub = self.limiter._hub
+        waiting, hub.waiting = hub.waiting, {}
+        self.clock.advance_ns(ns)
+        hub.waiting = waiting
 
     async def complete(self, job: Job) -> None:
         while True:

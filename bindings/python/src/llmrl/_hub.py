@@ -35,6 +35,10 @@ class Turn(Protocol):
     @property
     def _ticket(self) -> int: ...
 
+    @property
+    def _timeout_ns(self) -> int:
+        """For how long to wait at most; FOREVER is no limit."""
+
     def _poll(self) -> Optional[int]:
         """None: the ticket is held. Otherwise nanoseconds after which to ask again. Raises when the ticket has ended."""
 

@@ -1,4 +1,9 @@
-"""Waiting in asyncio: one timer and at most one pending callback per event loop, whatever the number of waiters."""
+"""Waiting in asyncio: one timer and at most one pending callback per event loop, whatever the number of waiters.
+
+Of those who wait in one loop for one limiter, only the first has to ask when it is due: nobody behind it is served before it, and
+when it is decided, the next one asks. So a limit that is corrected while a thousand wait moves one timer and not a thousand. The
+others have timers for their deadlines alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import threading
 from asyncio import _get_running_loop  # the cheap one: None instead of an exception
 from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Any, Generator, Optional
 
 from ._args import FOREVER
@@ -21,7 +27,7 @@ _order = itertools.count()
 class _Wait:
     """One ticket that a task of this loop waits for."""
 
-    __slots__ = ("reactor", "hub", "turn", "future", "number", "due")
+    __slots__ = ("reactor", "hub", "turn", "future", "number", "deadline", "due")
 
     def __init__(self, reactor: _Reactor, hub: Hub, turn: Turn) -> None:
         self.reactor = reactor
@@ -29,6 +35,8 @@ class _Wait:
         self.turn = turn
         self.future: asyncio.Future[None] = reactor.loop.create_future()
         self.number = next(_order)
+        timeout_ns = turn._timeout_ns
+        self.deadline = reactor.loop.time() + timeout_ns * 1e-9 if timeout_ns < FOREVER else inf
         # Time of this wait's live entry in the reactor's heap; every other entry of it is stale.
         self.due: Optional[float] = None
 
@@ -47,19 +55,16 @@ class _Wait:
             self.future.set_exception(error)
             return
         if wait_ns is not None:
-            self.reactor.arm(self, wait_ns if self.hub.timed else FOREVER)
+            if self.hub.timed:
+                self.reactor.arm(self, wait_ns)
             return
-        self.reactor.leave(self)
-        # Whoever came earlier is held as well, but its timer may be a moment later than this one: tasks are to go on in the
-        # order in which they came.
-        line = self.reactor.lines.get(self.hub)
-        while line:
-            first = next(iter(line))
-            if first.number > self.number:
-                break
+        # Whoever came earlier is held as well, and is asked first: tasks are to go on in the order in which they came.
+        line = self.reactor.lines[self.hub]
+        while (first := next(iter(line))) is not self:
             first.step()
             if line.get(first):
                 break
+        self.reactor.leave(self)
         self.future.set_result(None)
 
 
@@ -85,8 +90,14 @@ class _Reactor:
 
     def leave(self, wait: _Wait) -> None:
         line = self.lines.get(wait.hub)
-        if line is not None and line.pop(wait, False) and not line:
+        if line is None or wait not in line:
+            return
+        first = next(iter(line))
+        del line[wait]
+        if not line:
             del self.lines[wait.hub]
+        elif first is wait and wait.hub.timed:
+            self.wake(next(iter(line)))
 
     def wake(self, wait: _Wait) -> None:
         """Any thread. A burst of wakes costs the loop one callback: the first schedules it, the others join the list."""
@@ -109,15 +120,21 @@ class _Reactor:
 
     def drain(self) -> None:
         self.scheduled = False
-        # Only those present now: steps may wake others, and the loop has more to do than this.
-        for _ in range(len(self.woken)):
+        # Not until there are none: steps wake others, and the loop has more to do than this.
+        for _ in range(len(self.woken) + 50):
+            if not self.woken:
+                break
             self.woken.popleft().step()
 
     def arm(self, wait: _Wait, wait_ns: int) -> None:
+        """Let ``wait`` ask again: after ``wait_ns`` if it is the first or its time is over, else at its deadline."""
         self.disarm(wait)
-        if wait_ns >= FOREVER:
+        now = self.loop.time()
+        due = wait.deadline
+        if wait_ns < FOREVER and (due <= now or next(iter(self.lines[wait.hub])) is wait):
+            due = now + wait_ns * 1e-9
+        if due == inf:
             return
-        due = self.loop.time() + wait_ns * 1e-9
         wait.due = due
         heappush(self.heap, (due, next(_order), wait))
         self.set_timer()
@@ -134,15 +151,18 @@ class _Reactor:
             self.stale = 0
 
     def set_timer(self) -> None:
-        if not self.heap:
-            return
-        due = self.heap[0][0]
+        while self.heap and self.heap[0][2].due != self.heap[0][0]:
+            heappop(self.heap)
+            self.stale -= 1
+        due = self.heap[0][0] if self.heap else inf
         if self.timer is not None:
-            if self.timer_at <= due:
+            if self.timer_at == due:
                 return
             self.timer.cancel()
-        self.timer_at = due
-        self.timer = self.loop.call_at(due, self.fire)
+            self.timer = None
+        if due < inf:
+            self.timer_at = due
+            self.timer = self.loop.call_at(due, self.fire)
 
     def fire(self) -> None:
         self.timer = None

@@ -235,7 +235,7 @@ static PyObject *acquire_aexit(PyObject *self, PyObject *const *args, Py_ssize_t
     return native.ready;
 }
 
-/* The three below are the Turn protocol of _hub.py. */
+/* What follows is the Turn protocol of _hub.py. */
 
 static PyObject *turn_poll(Acquire *self, PyObject *none) {
     (void)none;
@@ -272,6 +272,11 @@ static PyObject *turn_ticket(Acquire *self, void *closure) {
     return PyLong_FromUnsignedLongLong(self->ticket);
 }
 
+static PyObject *turn_timeout_ns(Acquire *self, void *closure) {
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(self->timeout_ns);
+}
+
 static PyMethodDef acquire_methods[] = {
     {"wait", acquire_wait, METH_NOARGS,
      "wait()\n--\n\nBlock this thread until admitted and return the Permit.\n\n"
@@ -288,6 +293,7 @@ static PyMethodDef acquire_methods[] = {
 
 static PyGetSetDef acquire_getset[] = {
     {"_ticket", (getter)turn_ticket, NULL, NULL, NULL},
+    {"_timeout_ns", (getter)turn_timeout_ns, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
