@@ -472,7 +472,8 @@ void llmrl_clock_free(struct llmrl_clock *clock);
 
 /**
  * llmrl_options.flags: llmrl_feedback() may raise limits above what they are here, to what
- * the provider says. By default it only lowers them.
+ * the provider says. By default it only lowers them. As what is configured is then only a
+ * guess, half of what each limit lets pass at once waits for the provider's first answer.
  */
 #define LLMRL_RAISE_LIMITS 1
 

@@ -63,7 +63,8 @@ impl llmrl_limiter {
 }
 
 /// llmrl_options.flags: llmrl_feedback() may raise limits above what they are here, to what
-/// the provider says. By default it only lowers them.
+/// the provider says. By default it only lowers them. As what is configured is then only a
+/// guess, half of what each limit lets pass at once waits for the provider's first answer.
 pub const LLMRL_RAISE_LIMITS: u32 = 1;
 
 /// What can be chosen of a limiter. May grow at the end in later versions, so its size

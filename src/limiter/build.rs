@@ -9,7 +9,7 @@ use crate::limit::lows::Lows;
 use crate::limit::published::Published;
 use crate::limit::{InFlight, Kind, Limit, Masks, Opened, Quota, Shape};
 use crate::ring::gate::Gate;
-use crate::sync::{Arc, AtomicU64, Mutex};
+use crate::sync::{Arc, AtomicU64, Mutex, lock};
 
 /// One limit as it is configured now, and where it lives.
 #[derive(Clone, Copy)]
@@ -81,7 +81,8 @@ impl Builder {
     }
 
     /// Whether [feedback](super::Permit::feedback) may raise limits above what is configured here, to what the provider says.
-    /// By default it only lowers them.
+    /// By default it only lowers them. As what is configured is then only a guess, half of what each limit lets pass at once
+    /// waits until a provider has answered for the first time.
     pub fn raise_limits(mut self, raises: bool) -> Self {
         self.raises = raises;
         self
@@ -178,6 +179,9 @@ impl Builder {
             limits: Mutex::new(entries),
             clock,
         });
+        if core.raises {
+            core.doubt(&mut lock(&core.learned), now);
+        }
         let alarm = Arc::downgrade(&core) as crate::sync::Weak<dyn Alarm>;
         core.clock.attach(alarm);
         Ok(Limiter { core })

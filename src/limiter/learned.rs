@@ -11,7 +11,9 @@
 //! 4. A refusal that says how long to wait tells exactly what is left: the request's cost less what is produced until then.
 //!    Limits that are no buckets are paused for so long instead. Only the limit that has refused; requests that cost nothing
 //!    there go on. All refusals of one moment say the same, so it does not matter how many come.
-//! 5. A refusal that does not say what the limit is makes the rate feel its way ([`adapt`](super::adapt)).
+//! 5. What is configured is only a guess if it may be raised. So half of it waits for the first answer, whose limits are believed
+//!    at once: the requests of a first burst are all on their way before anything can be learned from one of them.
+//! 6. A refusal that does not say what the limit is makes the rate feel its way ([`adapt`](super::adapt)).
 
 use super::adapt::Share;
 use super::build::Entry;
@@ -72,6 +74,8 @@ pub(super) struct Known {
     standing: u64,
     /// Whether requests larger than the limit are admitted when it is full, as configured.
     oversize: Oversize,
+    /// What nobody gets before the first answer.
+    unproven: Stands,
     /// What is left to the provider, because others use it or requests meet in another order.
     reserve: i64,
     /// When it was last enlarged, or made smaller.
@@ -124,7 +128,7 @@ impl Learned {
     pub(super) fn configure(&mut self, ledger: usize, amount: u64, burst: u64) {
         if let Some(known) = &mut self.ledgers[ledger] {
             (known.amount, known.told, known.heard, known.burst) = (amount, amount, amount, burst);
-            (known.share, known.reserve) = (Share::all(), 0);
+            (known.share, known.reserve, known.unproven.amount) = (Share::all(), 0, 0);
         }
     }
 
@@ -170,6 +174,7 @@ impl Known {
             corrected: 0,
             standing: 0,
             oversize: quota.oversize,
+            unproven: Stands { at: now, amount: 0 },
             reserve: 0,
             reserved: 0,
             newest: 0,
@@ -180,6 +185,18 @@ impl Known {
 }
 
 impl Core {
+    /// Half of what there is waits for the first answer. Not of pacing, which has no bursts.
+    pub(super) fn doubt(&self, learned: &mut Learned, now: u64) {
+        for ledger in self.ledgers() {
+            let line = self.line(ledger);
+            let Some(known) = learned.ledgers[ledger].as_mut().filter(|_| line.burst > 0) else {
+                continue;
+            };
+            known.unproven.amount = self.view(ledger, &line, now).balance.max(0) as u64 / 2;
+            self.charge(ledger, known.unproven.amount);
+        }
+    }
+
     fn full(&self, ledger: usize, line: &Line, now: u64) -> u64 {
         let lacks = line.burst as i64 - self.view(ledger, line, now).balance;
         line.position(now).saturating_add_signed(lacks.max(0))
@@ -216,7 +233,9 @@ impl Core {
         } else {
             limit.min(known.amount)
         };
-        if std::mem::replace(&mut known.heard, told) == told && known.told != told {
+        let is_guess = known.unproven.amount > 0;
+        let is_believed = std::mem::replace(&mut known.heard, told) == told || is_guess;
+        if is_believed && known.told != told {
             let before = std::mem::replace(&mut known.told, told);
             if !self.apply(known, ledger) {
                 known.told = before;
@@ -360,6 +379,7 @@ impl Core {
             if !is_explained && !is_window && known.share.refuse(at, now) {
                 self.apply(known, ledger);
             }
+            known.unproven.amount = 0;
             let line = self.line(ledger);
             let cost = self.amount(ledger, charged);
             let is_new = at >= known.reserved;
@@ -448,6 +468,18 @@ impl Core {
             }
             if known.share.answer(since, in_demand) {
                 self.apply(known, ledger);
+            }
+            if known.unproven.amount > 0 {
+                let held_back = std::mem::take(&mut known.unproven.amount);
+                // A bucket that became smaller keeps what it has, and lacks less. Windows keep what was used.
+                let line = self.line(ledger);
+                let smaller = match is_bucket(&line) {
+                    true => known.burst.saturating_sub(line.burst),
+                    false => 0,
+                };
+                let back = held_back.saturating_sub(smaller);
+                self.refund(ledger, back, known.unproven);
+                known.changed = true;
             }
         }
         let slots = &mut learned.slots;

@@ -128,6 +128,13 @@ fn a_limit_told_twice_replaces_the_configured_one() {
             true => learning(&clock, &[Limit::requests(100)]),
             false => limiter(&clock, &[Limit::requests(100)]),
         };
+        // With the first answer a guess is one no more.
+        answered(
+            &mut limiter.try_acquire(&Cost::request()).unwrap(),
+            200,
+            &[],
+            "",
+        );
         assert_eq!(told(&limiter, "50"), Limit::requests(100));
         assert_eq!(
             told(&limiter, "50"),
@@ -538,7 +545,9 @@ fn a_wake_may_call_the_limiter() {
     let builder = builder.clock(Clock::from(&clock)).raise_limits(true);
     let limiter = Arc::new(builder.wake(wake.clone()).build().unwrap());
     wake.0.set(Arc::downgrade(&limiter)).unwrap();
-    let mut permit = limiter.try_acquire(&Cost::tokens(1_000, 0)).unwrap();
+    let mut permit = limiter.try_acquire(&Cost::tokens(1, 0)).unwrap();
+    answered(&mut permit, 200, &[], "");
+    limiter.charge(&Cost::tokens(999, 0)).unwrap();
     let mut ticket = limiter.enqueue(&Cost::tokens(1_000, 0), None, 7).unwrap();
     assert_eq!(super::pending(&limiter, &mut ticket), Some(SECOND));
     // Ten times the rate, so the one who waits is due sooner.
@@ -554,4 +563,64 @@ fn a_wake_may_call_the_limiter() {
     assert_eq!(super::pending(&limiter, &mut ticket), Some(SECOND / 10));
     limiter.cancel(ticket);
     permit.release();
+}
+
+/// All requests of a first burst are on their way before a wrong guess can be noticed, so only half of it goes.
+#[test]
+fn half_of_a_guess_waits_for_the_first_answer() {
+    let clock = ManualClock::new(0);
+    let limits = [
+        Limit::tokens(60_000),
+        Limit::fixed_window(Meter::Requests, 600),
+        Limit::pacing(Meter::Requests, 600),
+    ];
+    let guess = learning(&clock, &limits);
+    assert_eq!((available(&guess, 0), available(&guess, 1)), (30_000, 300));
+    let mut permit = guess.try_acquire(&Cost::tokens(10_000, 0)).unwrap();
+    answered(&mut permit, 200, &[], "");
+    assert_eq!((available(&guess, 0), available(&guess, 1)), (50_000, 599));
+    answered(&mut permit, 200, &[], "");
+    assert_eq!((available(&guess, 0), available(&guess, 1)), (50_000, 599));
+    permit.release();
+    assert_eq!(available(&limiter(&clock, &limits), 0), 60_000);
+}
+
+/// The first answer is believed, as there was nothing but a guess before; what a smaller bucket cannot hold does not come back.
+#[test]
+fn a_guess_yields_to_the_first_answer() {
+    let clock = ManualClock::new(0);
+    for told in [30_000, 40_000, 60_000, 120_000] {
+        let limiter = learning(&clock, &[Limit::tokens(60_000)]);
+        let mut permit = limiter.try_acquire(&Cost::tokens(20_000, 0)).unwrap();
+        let header = told.to_string();
+        answered(
+            &mut permit,
+            200,
+            &[("x-ratelimit-limit-tokens", header.as_str())],
+            "",
+        );
+        let limit = limiter.limit_state(0).unwrap().limit;
+        let expected = Limit::tokens(told).burst(1);
+        assert_eq!(
+            limit.burst(1).oversize(Oversize::WhenFull),
+            expected.oversize(Oversize::WhenFull)
+        );
+        // Of a larger bucket it is not known that it was full.
+        assert_eq!(available(&limiter, 0), told.min(60_000) as i64 - 20_000);
+        permit.release();
+    }
+}
+
+/// A refusal says what there is; what was held back is no credit on top of that.
+#[test]
+fn a_guess_that_was_refused_gives_nothing_back() {
+    let clock = ManualClock::new(0);
+    let limiter = learning(&clock, &[Limit::tokens(60_000)]);
+    let mut first = limiter.try_acquire(&Cost::tokens(1_000, 0)).unwrap();
+    let mut second = limiter.try_acquire(&Cost::tokens(1_000, 0)).unwrap();
+    refuse(&mut first, "2500");
+    let left = available(&limiter, 0);
+    assert!(left <= 1_000 - 2_500, "{left}");
+    answered(&mut second, 200, &[], "");
+    assert_eq!(available(&limiter, 0), left);
 }

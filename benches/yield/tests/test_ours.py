@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, List
 
 import pytest
-from llmrl import Limit, Permit
+from llmrl import Limit, Limiter, Permit
 
 import trial
 import virtual
@@ -20,6 +20,13 @@ def ours(loop: VirtualLoop, setup: Setup) -> Libllmrl:
     return Libllmrl(setup, trial.World(loop, None, Network(1)))  # type: ignore[arg-type]
 
 
+def prove(limiter: Limiter) -> None:
+    """What is configured is a guess, half of which waits for the first answer."""
+    with limiter.try_acquire(requests=1) as first:
+        first.feedback(200, {})
+        first.cancel()
+
+
 def test_waiters_wake_at_their_own_time() -> None:
     """600 a minute: the bucket lets 600 in at once, then one each 0.1 s, each with one timer."""
     loop = VirtualLoop()
@@ -27,6 +34,7 @@ def test_waiters_wake_at_their_own_time() -> None:
 
     async def main() -> None:
         limiter = ours(loop, Setup("bucket", 600, 10**6)).limiter
+        prove(limiter)
 
         async def one() -> None:
             await limiter.acquire(input=1)
@@ -76,6 +84,7 @@ def test_windows_end_with_the_minute_of_the_wall_clock() -> None:
 
     async def main() -> None:
         limiter = ours(loop, Setup("minute", 2, 10**6)).limiter
+        prove(limiter)
 
         async def one() -> None:
             await limiter.acquire(input=1)
@@ -115,9 +124,11 @@ def test_what_is_settled() -> None:
     virtual.run(VirtualLoop(), main())
 
 
-@pytest.mark.parametrize("key", ["a", "c", "d", "e", "f"])
+@pytest.mark.parametrize("key", ["a", "c", "d", "e", "f", "g", "a x1.5", "c x1.5", "d x1.5"])
 def test_it_gets_nearly_all(key: str) -> None:
     result = trial.run(SCENARIOS[key], "libllmrl", Libllmrl, 1, 3)
     assert result.yielded >= 0.95, result
     assert result.jain is not None and result.jain > 0.99, result
-    assert result.wakeups < 2, result
+    assert result.wakeups <= 1.5, result
+    if key.endswith("x1.5"):
+        assert result.refused <= 0.03, result
