@@ -36,6 +36,7 @@ mod error;
 pub mod feedback;
 mod limit;
 mod limiter;
+mod map;
 mod park;
 mod ring;
 mod sync;
@@ -47,3 +48,4 @@ pub use limiter::{
     Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Permit,
     Progress, Saved, Stats, Ticket, Wake,
 };
+pub use map::{Keyed, LimiterMap, MAX_KEY, MapError, MapStats, Overflow};

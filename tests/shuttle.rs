@@ -5,7 +5,7 @@
 #![cfg(shuttle)]
 
 mod protocol;
-use llmrl::Limit;
+use llmrl::{Limit, Overflow};
 use protocol::scenarios::*;
 use protocol::storm::storm;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -36,6 +36,8 @@ macro_rules! models {
 
 models! {
     release_of_a_slot => release_is_the_only_source(2);
+    keys_come_and_go_2 => keys_come_and_go(2, Overflow::Refuse);
+    keys_share_and_part_2 => keys_come_and_go(2, Overflow::Share(1));
     refund => refund_is_the_only_source(3);
     two_takers_3 => two_takers(3, 1);
     taker_against_ticket_2 => taker_against_ticket(2, 1);

@@ -187,6 +187,25 @@ impl Limit {
         Self(Kind::InFlight(slots))
     }
 
+    /// Whether one can be changed into the other while it runs.
+    pub(crate) fn is_kind_of(&self, other: &Limit) -> bool {
+        let of = |quota: &Quota| {
+            let Quota {
+                shape,
+                meter,
+                resolution,
+                oversize,
+                ..
+            } = *quota;
+            (shape, meter, resolution, oversize)
+        };
+        match (&self.0, &other.0) {
+            (Kind::InFlight(_), Kind::InFlight(_)) => true,
+            (Kind::Quota(one), Kind::Quota(other)) => of(one) == of(other),
+            _ => false,
+        }
+    }
+
     /// Another period than a minute.
     pub fn per(self, period: Duration) -> Self {
         self.with(|quota| quota.period_ns = nanos(period))

@@ -1,7 +1,8 @@
 //! Describing and checking a limiter.
 
 use super::learned::Learned;
-use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, queue::Queue, stats::Counters};
+use super::queue::{Lazy, Queue};
+use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, stats::Counters};
 use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::account::Account;
@@ -20,6 +21,7 @@ pub(super) enum Entry {
 }
 
 /// Describes a [`Limiter`]; see [`Limiter::builder`].
+#[derive(Clone)]
 #[must_use = "a builder does nothing until build() is called"]
 pub struct Builder {
     limits: Vec<Limit>,
@@ -28,6 +30,7 @@ pub struct Builder {
     wake: Option<Arc<dyn Wake>>,
     saved: Option<Saved>,
     raises: bool,
+    waits_late: bool,
 }
 
 impl Builder {
@@ -44,6 +47,7 @@ impl Builder {
             wake: None,
             saved: None,
             raises: false,
+            waits_late: false,
         }
     }
 
@@ -86,6 +90,23 @@ impl Builder {
     pub fn raise_limits(mut self, raises: bool) -> Self {
         self.raises = raises;
         self
+    }
+
+    /// Takes the memory for waiters when somebody waits for the first time, not before.
+    pub(crate) fn waits_late(mut self) -> Self {
+        self.waits_late = true;
+        self
+    }
+
+    /// Without what it was given before.
+    pub(crate) fn limits(mut self, limits: &[Limit]) -> Self {
+        self.limits = limits.to_vec();
+        self
+    }
+
+    /// What it was given.
+    pub(crate) fn given(&self) -> &[Limit] {
+        &self.limits
     }
 
     /// Checks every number and builds the limiter.
@@ -160,7 +181,7 @@ impl Builder {
                 gate: AtomicU64::new(Gate::new(in_flight.unwrap_or(0) as i64).0),
                 accounts: accounts.map(|account| account.unwrap_or(Account::new(0, 0))),
             },
-            queue: Queue::new(self.max_waiters, ledgers),
+            queue: Lazy::new(self.max_waiters, ledgers),
             ledgers,
             lines: lines.map(|line| line.unwrap_or(Published::new([0; _]))),
             plain: if is_plain { ledgers } else { usize::MAX },
@@ -181,6 +202,9 @@ impl Builder {
         });
         if core.raises {
             core.doubt(&mut lock(&core.learned), now);
+        }
+        if !self.waits_late {
+            let _queue: &Queue = &core.queue;
         }
         let alarm = Arc::downgrade(&core) as crate::sync::Weak<dyn Alarm>;
         core.clock.attach(alarm);

@@ -9,7 +9,7 @@ use super::{Core, Limiter};
 use crate::clock::nanos;
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::line::Line;
-use crate::limit::{InFlight, Quota, Shape};
+use crate::limit::{InFlight, Kind, Limit, Quota, Shape};
 use crate::ring::gate::{EVENT, Gate};
 use crate::sync::lock;
 use std::time::Duration;
@@ -48,6 +48,21 @@ impl Limiter {
         }
         core.kick(EVENT);
         Ok(())
+    }
+
+    /// [Retunes](Self::retune) the limit at `index` to what `limit`, of the same kind, would be from the start.
+    pub(crate) fn retune_to(&self, index: usize, limit: &Limit) -> Result<(), ConfigError> {
+        match limit.0 {
+            Kind::InFlight(slots) => self.resize(slots),
+            Kind::Quota(quota) => {
+                let burst = match quota.extent() {
+                    Some(_) => quota.amount,
+                    None => quota.holds(),
+                };
+                let period = Duration::from_nanos(quota.period_ns);
+                self.retune(index, quota.amount, period, burst)
+            }
+        }
     }
 
     /// The fixed window at `index` ends `resets_in` from now, whatever was known before; what it has used stays used

@@ -22,9 +22,11 @@ impl Core {
                 }
             };
             let due = self.due_after(now, slot, |ledger| {
-                let joined = self.queue.joined[ledger].load(Relaxed);
-                let left = self.queue.left[ledger].load(Relaxed);
-                (joined.wrapping_sub(left), self.amount(ledger, amounts))
+                let queued = self.queue.get().map_or(0, |queue| {
+                    let left = queue.left[ledger].load(Relaxed);
+                    queue.joined[ledger].load(Relaxed).wrapping_sub(left)
+                });
+                (queued, self.amount(ledger, amounts))
             });
             // Whoever was granted meanwhile may have been counted twice, in the queue and in the accounts.
             if head.is_none_or(|head| self.gate().head_is(head)) {

@@ -40,9 +40,9 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(first: Sample) -> Self {
-        let mut samples = Vec::with_capacity(SAMPLES);
-        samples.push(first);
-        Self { samples }
+        Self {
+            samples: vec![first],
+        }
     }
 
     pub(super) fn note(&mut self, sample: Sample) {

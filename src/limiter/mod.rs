@@ -12,6 +12,7 @@ mod build;
 mod change;
 mod estimate;
 mod feedback;
+mod idle;
 mod journal;
 mod learned;
 mod ledgers;
@@ -102,7 +103,7 @@ pub(crate) struct Core {
     scale: Scale,
     /// Ticks by which a sleeper may be late before somebody wakes it: its own timer is about to go off.
     slack: u64,
-    queue: queue::Queue,
+    queue: queue::Lazy,
     wake: Option<Arc<dyn Wake>>,
     counters: stats::Counters,
     /// The limits as they are, in the caller's order; held while one is changed.

@@ -8,6 +8,8 @@ use crate::limit::account::{Account, TAG_MASK, never_fits};
 use crate::ring::gate::Gate;
 use crate::ring::{Phase, Place, Ring, Slot};
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause, zeroed};
+use std::ops::Deref;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The ring, and what each waiter costs at each account.
@@ -22,6 +24,38 @@ pub(super) struct Queue {
     /// Sum of the costs of those who have left and have not been passed yet. A hint, too.
     pub(super) left: [AtomicU64; super::MAX_LIMITS],
     ledgers: usize,
+}
+
+/// The queue, or how large it is to be once somebody waits.
+pub(super) struct Lazy {
+    // Not through the facade: it is made at once in models, and what is behind it is seen by them.
+    queue: OnceLock<Queue>,
+    max_waiters: usize,
+    ledgers: usize,
+}
+
+impl Lazy {
+    pub(super) fn new(max_waiters: usize, ledgers: usize) -> Self {
+        Self {
+            queue: OnceLock::new(),
+            max_waiters,
+            ledgers,
+        }
+    }
+
+    /// The queue, if anybody has ever waited. Whoever has read in the gate that somebody does finds it.
+    pub(super) fn get(&self) -> Option<&Queue> {
+        self.queue.get()
+    }
+}
+
+impl Deref for Lazy {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        self.queue
+            .get_or_init(|| Queue::new(self.max_waiters, self.ledgers))
+    }
 }
 
 impl Queue {
@@ -162,7 +196,9 @@ impl Core {
     ///
     /// `moved`: something has happened that may let the head be granted earlier than it plans for.
     pub(super) fn advance(&self, mut moved: bool) -> Front {
-        let ring = &self.queue.ring;
+        let Some(Queue { ring, .. }) = self.queue.get() else {
+            return Front::Empty;
+        };
         loop {
             // The gate before everything else: the exchange that decides holds only if it has not changed since.
             let gate = self.gate();

@@ -79,7 +79,7 @@ impl Limiter {
         Stats {
             granted: counters.granted_rounds.load(Relaxed) * GRANTS + gate.grants(),
             refused: counters.refused.load(Relaxed),
-            waiting: core.queue.ring.waiting(),
+            waiting: core.queue.get().map_or(0, |queue| queue.ring.waiting()),
             in_flight: slots.map_or(0, |slots| (slots as i64 - gate.free()).max(0) as u64),
             cancelled: counters.cancelled.load(Relaxed),
             timed_out: counters.timed_out.load(Relaxed),

@@ -278,7 +278,8 @@ impl Core {
     }
 
     fn notify_all(&self, wanted: impl Fn(u64) -> bool + Copy) {
-        for slot in 0..self.queue.ring.slots().len() {
+        let slots = self.queue.get().map_or(0, |queue| queue.ring.slots().len());
+        for slot in 0..slots {
             self.notify_if(slot, wanted);
         }
     }
