@@ -12,6 +12,8 @@ pub fn keys_come_and_go(others: usize, overflow: Overflow) {
     let template = Limiter::builder().limit(bucket).max_waiters(1);
     let map = LimiterMap::new(template.clock(Clock::from(&clock)), 1, overflow).unwrap();
     let map = Arc::new(map);
+    // There, and as new: whoever comes next may evict it.
+    drop(map.get(b"key"));
     let admitted = Arc::new(AtomicU64::new(0));
     let take = |map: &LimiterMap, key: &[u8], admitted: &AtomicU64| match map.get(key) {
         Ok(limiter) => {
