@@ -31,6 +31,7 @@
 //! How it works is told in ARCHITECTURE.md.
 
 pub mod capi;
+mod chain;
 mod clock;
 mod error;
 pub mod feedback;
@@ -41,11 +42,12 @@ mod park;
 mod ring;
 mod sync;
 
+pub use chain::{Chain, ChainPermit, ChainProgress, ChainRefused, ChainTicket, MAX_LEVELS};
 pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
 pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};
 pub use limiter::{
-    Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Permit,
-    Progress, Saved, Stats, Ticket, Wake,
+    Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Outlook,
+    Permit, Progress, Saved, Stats, Ticket, Wake,
 };
 pub use map::{Keyed, LimiterMap, MAX_KEY, MapError, MapStats, Overflow};

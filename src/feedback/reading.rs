@@ -191,6 +191,11 @@ impl Reading {
         self.tripped.map(usize::from)
     }
 
+    /// Whether the request has used no tokens. Of another failure that is not known.
+    pub(crate) fn is_refused(&self) -> bool {
+        !matches!(self.class, Class::Ok | Class::Other)
+    }
+
     /// Whether the same request may pass later.
     pub fn retryable(&self) -> bool {
         match self.class {

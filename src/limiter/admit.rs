@@ -278,7 +278,7 @@ impl Core {
             return None;
         }
         let now = self.clock.now();
-        self.wait_until(self.due_at_the_end(amounts, now), now)
+        self.wait_until(self.due_at_the_end(amounts, now).0, now)
     }
 
     pub(super) fn wait_until(&self, at: u64, now: u64) -> Option<Duration> {

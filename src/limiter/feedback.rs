@@ -68,6 +68,13 @@ impl Permit<'_> {
     pub fn feedback(&mut self, reading: &Reading) -> Advice {
         self.limiter.feedback_grant(&mut self.grant, reading)
     }
+
+    /// The request was refused by somebody else: it has used no tokens.
+    pub(crate) fn give_tokens_back(&mut self) {
+        let core = &self.limiter.core;
+        core.give_tokens_back(&mut self.grant, &Outcome::default());
+        core.kick(EVENT);
+    }
 }
 
 impl Limiter {
@@ -81,8 +88,7 @@ impl Limiter {
             }
             None => Default::default(),
         };
-        // Of another failure it is not known what it has used.
-        let is_refused = !matches!(reading.class, Class::Ok | Class::Other);
+        let is_refused = reading.is_refused();
         if is_refused {
             core.give_tokens_back(grant, &outcome);
         }

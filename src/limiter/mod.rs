@@ -24,6 +24,7 @@ mod wait;
 mod wake;
 
 pub use build::Builder;
+pub use estimate::Outlook;
 pub use feedback::{Advice, LONGEST_PAUSE, Mode};
 pub(crate) use permit::Grant;
 pub use permit::Permit;
@@ -271,6 +272,19 @@ impl Limiter {
     pub(crate) fn cancel_grant(&self, mut grant: Grant) {
         self.core
             .settle(&mut grant, Amounts::default(), self.core.slots);
+    }
+
+    /// The tick at which `timeout` is over.
+    pub(crate) fn tick_after(&self, timeout: Duration) -> u64 {
+        let ticks = self.core.scale.duration_to_ticks(timeout);
+        self.core.clock.now().saturating_add(ticks)
+    }
+
+    /// What is left until `tick`.
+    pub(crate) fn time_until(&self, tick: u64) -> Duration {
+        self.core
+            .wait_until(tick, self.core.clock.now())
+            .unwrap_or(Duration::MAX)
     }
 
     /// A number that differs between the limiters of the process.

@@ -122,7 +122,7 @@ impl Core {
         let deadline = timeout.map_or(u64::MAX, |timeout| {
             now.saturating_add(self.scale.duration_to_ticks(timeout))
         });
-        if timeout.is_some() && self.due_at_the_end(&amounts, now) > deadline {
+        if timeout.is_some() && self.due_at_the_end(&amounts, now).0 > deadline {
             return Err(Refused::Deadline);
         }
         let queue = &self.queue;
