@@ -20,7 +20,6 @@ use super::{Core, LONGEST_PAUSE, MAX_LIMITS, Mode};
 use crate::clock::nanos;
 use crate::feedback::{Axis, Quota, Reading};
 use crate::limit::line::Line;
-use crate::limit::lows::Stands;
 use crate::limit::{Amounts, Cost, Oversize, Quota as Rule};
 use std::time::Duration;
 
@@ -68,8 +67,6 @@ pub(super) struct Known {
     share: Share,
     journal: Journal,
     corrected: i64,
-    /// Since when something of that stands.
-    standing: u64,
     /// Whether requests larger than the limit are admitted when it is full, as configured.
     oversize: Oversize,
     /// What is left to the provider, because others use it or requests meet in another order.
@@ -168,7 +165,6 @@ impl Known {
                 corrected: 0,
             }),
             corrected: 0,
-            standing: 0,
             oversize: quota.oversize,
             reserve: 0,
             reserved: 0,
@@ -194,16 +190,24 @@ impl Core {
             return;
         };
         let full = self.full(ledger, &line, now);
-        // What a bucket does not lack any more it has forgotten.
-        let lacks = full.saturating_sub(line.position(now)) as i64;
-        let forgotten = (known.corrected - lacks).max(0);
-        known.corrected -= forgotten;
-        known.journal.forget(forgotten);
+        self.forget(known, ledger, &line, now);
         known.journal.note(Sample {
             tick: now,
             full,
             corrected: known.corrected,
         });
+    }
+
+    /// What a bucket did not lack at any time since it was last asked it has forgotten.
+    fn forget(&self, known: &mut Known, ledger: usize, line: &Line, now: u64) {
+        let account = self.account(ledger);
+        let least = self.lows[ledger].least(account, line, now);
+        let lacks = line.burst as i64 - account.view(line, now).balance;
+        let forgotten = known.corrected - least.map_or(lacks, |least| least as i64);
+        if forgotten > 0 {
+            known.corrected -= forgotten;
+            known.journal.forget(forgotten);
+        }
     }
 
     /// The limit is what the provider says, if it says so twice.
@@ -293,11 +297,10 @@ impl Core {
     /// Gives back what was charged because the provider said so; what has refilled since is there already.
     fn give_back(&self, known: &mut Known, ledger: usize, back: i64) {
         if back > 0 {
-            let charge = Stands {
-                at: known.standing,
-                amount: 0,
-            };
-            known.corrected -= self.refund(ledger, back as u64, charge) as i64;
+            let (now, line) = (self.clock.now(), self.line(ledger));
+            let lows = &self.lows[ledger];
+            let given = lows.give_back(self.account(ledger), &line, now, back as u64);
+            known.corrected -= given as i64;
             known.changed = true;
         }
     }
@@ -324,12 +327,13 @@ impl Core {
 
     fn correct(&self, known: &mut Known, ledger: usize, by: i64) {
         if by > 0 {
-            if known.corrected <= 0 {
-                known.standing = self.clock.now();
-            }
+            self.forget(known, ledger, &self.line(ledger), self.clock.now());
             known.corrected += by;
             known.changed = true;
             self.charge(ledger, by as u64);
+            // From here on it is lacking, and not before.
+            let (line, now) = (self.line(ledger), self.clock.now());
+            self.lows[ledger].least(self.account(ledger), &line, now);
         }
     }
 
