@@ -1,12 +1,12 @@
 //! What providers say, handed to the limiter: by which permit, about which limits, and what the caller should do.
 
-use super::learned::{Learned, Outcome, UNSAID, stated};
+use super::learned::{Learned, UNSAID, stated};
 use super::permit::Grant;
 use super::{Core, Limiter, Permit};
 use crate::clock::nanos;
 use crate::feedback::{Axis, Class, Pool, Reading};
 use crate::limit::lows::Stands;
-use crate::limit::{Amounts, Meter, Quota as Rule};
+use crate::limit::{Meter, Quota as Rule};
 use crate::ring::gate::EVENT;
 use crate::sync::lock_soon;
 use std::time::Duration;
@@ -74,17 +74,17 @@ impl Limiter {
     pub(crate) fn feedback_grant(&self, grant: &mut Grant, reading: &Reading) -> Advice {
         let core = &self.core;
         // Somebody who was stopped in here must not stop others. What this answer says, the next one will say again.
-        let (outcome, changed) = match lock_soon(&core.learned) {
+        let (is_held, changed) = match lock_soon(&core.learned) {
             Some(mut learned) => {
-                let outcome = core.learn(&mut learned, &grant.amounts, grant.at, reading);
-                (outcome, learned.take_changed())
+                let is_held = core.learn(&mut learned, grant, reading);
+                (is_held, learned.take_changed())
             }
             None => Default::default(),
         };
         // Of another failure it is not known what it has used.
         let is_refused = !matches!(reading.class, Class::Ok | Class::Other);
         if is_refused {
-            core.give_tokens_back(grant, &outcome);
+            core.give_tokens_back(grant);
         }
         // Without the lock: it may call whoever is to be woken.
         if changed || is_refused {
@@ -96,9 +96,7 @@ impl Limiter {
             retry: reading.retryable(),
             wait: match reading.class {
                 Class::Ok | Class::Billing | Class::Oversize => Duration::ZERO,
-                Class::Rate | Class::Long if outcome.is_held && said <= LONGEST_PAUSE => {
-                    Duration::ZERO
-                }
+                Class::Rate | Class::Long if is_held && said <= LONGEST_PAUSE => Duration::ZERO,
                 // Zero is "at once, but fewer at a time", of which nobody takes care here.
                 Class::Concurrency if !self.has_in_flight() => said.max(UNSAID),
                 _ => said,
@@ -108,15 +106,10 @@ impl Limiter {
 }
 
 impl Core {
-    /// Says which ledgers keep what a refused request has taken.
-    fn learn(
-        &self,
-        learned: &mut Learned,
-        charged: &Amounts,
-        at: u64,
-        reading: &Reading,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// Says whether the limiter holds a refused request back by itself when it comes again.
+    fn learn(&self, learned: &mut Learned, grant: &mut Grant, reading: &Reading) -> bool {
+        let mut is_held = false;
+        let at = grant.at;
         let now = self.clock.now();
         for ledger in self.ledgers() {
             self.note(learned, ledger, now);
@@ -133,12 +126,18 @@ impl Core {
                 self.follow(known, ledger, quota);
                 if reading.class == Class::Ok {
                     known.nearest = known.nearest.min(now.saturating_sub(at));
-                    self.compare(known, ledger, self.amount(ledger, charged), at, quota);
+                    self.compare(
+                        known,
+                        ledger,
+                        self.amount(ledger, &grant.amounts),
+                        at,
+                        quota,
+                    );
                 }
             }
         }
         match reading.class {
-            Class::Rate | Class::Long => outcome = self.refused(learned, charged, at, reading),
+            Class::Rate | Class::Long => is_held = self.refused(learned, grant, reading),
             Class::Concurrency => self.crowded(&mut learned.slots, at, now),
             Class::Ok => self.answered(learned, now),
             _ => {}
@@ -147,12 +146,12 @@ impl Core {
             self.bound(learned, ledger);
             self.note(learned, ledger, self.clock.now());
         }
-        outcome
+        is_held
     }
 
-    fn give_tokens_back(&self, grant: &mut Grant, outcome: &Outcome) {
+    fn give_tokens_back(&self, grant: &mut Grant) {
         let left = grant.amounts.requests_only();
-        for ledger in self.ledgers().filter(|&ledger| !outcome.kept[ledger]) {
+        for ledger in self.ledgers().filter(|&ledger| !grant.is_kept(ledger)) {
             let amount = self.amount(ledger, &grant.amounts);
             let charge = Stands {
                 at: grant.at,

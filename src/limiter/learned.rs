@@ -16,11 +16,12 @@
 use super::adapt::Share;
 use super::build::Entry;
 use super::journal::{Journal, Sample};
+use super::permit::Grant;
 use super::{Core, LONGEST_PAUSE, MAX_LIMITS, Mode};
 use crate::clock::nanos;
 use crate::feedback::{Axis, Quota, Reading};
 use crate::limit::line::Line;
-use crate::limit::{Amounts, Cost, Oversize, Quota as Rule};
+use crate::limit::{Cost, Oversize, Quota as Rule};
 use std::time::Duration;
 
 /// When a refusal says nothing about time.
@@ -39,15 +40,6 @@ const SHORTEST: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_secs(2);
 /// What a day has left is not known from one refusal that does not speak of days.
 const LONG: Duration = Duration::from_secs(3_600);
-
-/// What a refusal has led to.
-#[derive(Default)]
-pub(super) struct Outcome {
-    /// Which ledgers keep what was charged.
-    pub(super) kept: [bool; MAX_LIMITS],
-    /// Whether the limiter holds the request back by itself when it comes again.
-    pub(super) is_held: bool,
-}
 
 /// What was learned of all limits.
 pub(super) struct Learned {
@@ -338,15 +330,14 @@ impl Core {
     }
 
     /// A request was refused. What it has taken from what has refused it is not given back: at least so much apart, ledger
-    /// and provider do not meet again at once.
+    /// and provider do not meet again at once. Says whether the limiter holds the request back when it comes again.
     pub(super) fn refused(
         &self,
         learned: &mut Learned,
-        charged: &Amounts,
-        at: u64,
+        grant: &mut Grant,
         reading: &Reading,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    ) -> bool {
+        let (mut is_held, at) = (false, grant.at);
         let now = self.clock.now();
         let tripped = reading.tripped().map(|index| reading.quotas()[index]);
         let axis = reading.axis.unwrap_or(Axis::Requests);
@@ -365,10 +356,9 @@ impl Core {
                 self.apply(known, ledger);
             }
             let line = self.line(ledger);
-            let cost = self.amount(ledger, charged);
+            let cost = self.amount(ledger, &grant.amounts);
             let is_new = at >= known.reserved;
             if is_bucket(&line) && self.is_of(ledger, period) {
-                outcome.kept[ledger] = true;
                 let missing = line.position(now.saturating_add(ticks)) - line.position(now);
                 // Whatever was admitted later has not been counted yet.
                 let present = Sample {
@@ -385,9 +375,12 @@ impl Core {
                 }
                 let left = cost as i64 - missing as i64 - later - known.reserve.min(most);
                 let balance = self.view(ledger, &line, now).balance;
-                known.corrected += cost as i64;
+                if !grant.is_kept(ledger) {
+                    grant.keep(ledger);
+                    known.corrected += cost as i64;
+                }
                 self.correct(known, ledger, balance - left);
-                outcome.is_held |= cost > 0;
+                is_held |= cost > 0;
             } else if line.windows.is_none()
                 && line.burst == 0
                 && ticks < self.scale.duration_to_ticks(STEP)
@@ -402,10 +395,10 @@ impl Core {
                     known.changed = true;
                     let _ = self.pause_line(self.index_of(ledger), wait);
                 }
-                outcome.is_held |= cost > 0;
+                is_held |= cost > 0;
             }
         }
-        outcome
+        is_held
     }
 
     /// Whether a limit of `period` is what this ledger counts. If it is not said, it is no longer one than an hour.
