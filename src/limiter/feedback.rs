@@ -1,7 +1,8 @@
 //! What providers say, handed to the limiter: by which permit, about which limits, and what the caller should do.
 
-use super::learned::{Learned, UNSAID, stated};
+use super::learned::{Learned, stated};
 use super::permit::Grant;
+use super::refused::UNSAID;
 use super::{Core, Limiter, Permit};
 use crate::clock::nanos;
 use crate::feedback::{Axis, Class, Pool, Reading};
