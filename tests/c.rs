@@ -1,6 +1,8 @@
 //! The C tests: compiled in every standard that is promised, run, and run again under ASan and valgrind.
 #![cfg(all(unix, not(any(loom, shuttle))))]
 
+#[path = "c/answers.rs"]
+mod answers;
 #[path = "c/driver.rs"]
 mod driver;
 #[path = "c/vectors.rs"]
@@ -189,18 +191,43 @@ fn valgrind() {
     }
 }
 
-/// tests/vectors, which every language runs, as a table in C.
-#[test]
-fn the_vectors() {
+/// Runs `name`.c with a table that is made of what every language runs.
+fn run_table(name: &str, table: &str) -> Option<String> {
     let cc = compiler("CC", "cc");
-    if !have("tests/vectors in C", &[&cc]) {
-        return;
+    if !have(&format!("tests/{name} in C"), &[&cc]) {
+        return None;
     }
-    let directory = linked("c-vectors");
-    std::fs::write(directory.join("vectors.inc"), vectors::table()).unwrap();
+    let directory = linked(&format!("c-{name}"));
+    std::fs::write(directory.join(format!("{name}.inc")), table).unwrap();
     let include = format!("-I{}", directory.display());
     let flags = ["-std=c99", "-g", include.as_str()];
-    let program = compile(&cc, &flags, &source("vectors"), &directory, "vectors");
-    let output = run(&mut Command::new(program));
-    assert!(output.contains(" vectors, "), "{output}");
+    let program = compile(&cc, &flags, &source(name), &directory, name);
+    Some(run(&mut Command::new(program)))
+}
+
+#[test]
+fn the_vectors() {
+    if let Some(output) = run_table("vectors", &vectors::table()) {
+        assert!(output.contains(" vectors, "), "{output}");
+    }
+}
+
+#[test]
+fn the_answers() {
+    let table = answers::table();
+    let Some(output) = run_table("answers", &table) else {
+        return;
+    };
+    let count = output
+        .split(' ')
+        .next()
+        .and_then(|count| count.parse().ok());
+    assert!(count >= Some(116 + 54), "{output}");
+    // A table that is wrong must be noticed.
+    let wrong = table.replace(
+        "{CLASS, 0, LLMRL_CLASS_BILLING}",
+        "{CLASS, 0, LLMRL_CLASS_RATE}",
+    );
+    let failed = std::panic::catch_unwind(|| run_table("answers", &wrong));
+    assert!(failed.is_err(), "an answer that is expected wrongly passes");
 }

@@ -7,7 +7,7 @@
 use super::feedback::llmrl_answer;
 use super::limiter::{llmrl_limiter, llmrl_permit};
 use super::status::*;
-use super::{Plain, copy_in, copy_out, wait_ns, with_limiter};
+use super::{Plain, check_size, copy_in, copy_out, wait_ns, with_limiter};
 
 /// llmrl_advice.flags: the same request may be admitted later.
 pub const LLMRL_ADVICE_RETRY: u32 = 1;
@@ -56,6 +56,10 @@ pub unsafe extern "C" fn llmrl_feedback(
         with_limiter(l, |l| {
             if answer.is_null() {
                 return Err(LLMRL_ERR_NULL);
+            }
+            // First: what was learned cannot be taken back.
+            if !out.is_null() {
+                check_size(out_size)?;
             }
             let reading = copy_in(answer, answer_size)?.reading()?;
             let (claim, mut grant) = l.table.claim_held(permit)?;

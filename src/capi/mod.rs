@@ -194,6 +194,13 @@ unsafe fn write<T: Copy>(to: *mut T, value: T) {
 /// No struct of this library will ever be as large; larger means that something else was passed.
 const MAX_STRUCT: usize = 4096;
 
+fn check_size(size: usize) -> Answer {
+    match size {
+        1..=MAX_STRUCT => Ok(LLMRL_OK),
+        _ => Err(LLMRL_ERR_SIZE),
+    }
+}
+
 /// Plain integers and pointers: any bytes are a valid value, zeros among them, and there is no padding.
 ///
 /// # Safety
@@ -211,9 +218,7 @@ unsafe fn copy_in<T: Plain>(from: *const T, size: usize) -> Result<T, llmrl_stat
     if from.is_null() {
         return Ok(value);
     }
-    if size == 0 || size > MAX_STRUCT {
-        return Err(LLMRL_ERR_SIZE);
-    }
+    check_size(size)?;
     let known = size.min(size_of::<T>());
     // SAFETY: `size` bytes can be read, as the caller says, and the tail ends with them.
     let tail = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
@@ -233,9 +238,7 @@ unsafe fn copy_out<T: Plain>(to: *mut T, size: usize, value: &T) -> Answer {
     if to.is_null() {
         return Err(LLMRL_ERR_NULL);
     }
-    if size == 0 || size > MAX_STRUCT {
-        return Err(LLMRL_ERR_SIZE);
-    }
+    check_size(size)?;
     let known = size.min(size_of::<T>());
     let to = to.cast::<u8>();
     // SAFETY: both ranges lie within the `size` bytes that can be written, as the caller says.

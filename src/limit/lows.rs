@@ -35,6 +35,10 @@ struct Memory {
     even: i64,
     /// What had been given back before that look.
     returned: u64,
+    /// The debt at that look.
+    present: u64,
+    /// The least debt since somebody asked for it.
+    least: u64,
     /// The oldest first.
     stretches: Vec<Stretch>,
     /// The most that is produced in one.
@@ -74,6 +78,8 @@ impl Lows {
         Self(Mutex::new(Memory {
             even: position as i64 - line.burst as i64,
             returned: account.returned(),
+            present: 0,
+            least: 0,
             stretches,
             length: (line.burst / 8).max(grain),
         }))
@@ -104,6 +110,31 @@ impl Lows {
         account.refund(credit);
         credit
     }
+
+    /// The least debt since this was last asked; `None` if somebody is stopped in here, and then the next answer tells.
+    pub(crate) fn least(&self, account: &Account, line: &Line, now: u64) -> Option<u64> {
+        let mut memory = lock_soon(&self.0)?;
+        memory.look(account, line, now);
+        let present = memory.present;
+        Some(std::mem::replace(&mut memory.least, present))
+    }
+
+    /// Gives back `amount` of what has been charged at various times, or what of it has stood ever since
+    /// [`least`](Self::least) was asked; says how much.
+    pub(crate) fn give_back(&self, account: &Account, line: &Line, now: u64, amount: u64) -> u64 {
+        let Some(mut memory) = lock_soon(&self.0) else {
+            return 0;
+        };
+        memory.look(account, line, now);
+        let credit = memory.least.min(amount);
+        memory.least -= credit;
+        // Which of them began before the charges is not known: too little is safe.
+        for stretch in &mut memory.stretches {
+            stretch.low = stretch.low.saturating_sub(credit);
+        }
+        account.refund(credit);
+        credit
+    }
 }
 
 #[cfg(any(loom, shuttle))]
@@ -125,6 +156,15 @@ impl Lows {
         account.refund(refund);
         refund
     }
+
+    pub(crate) fn least(&self, account: &Account, line: &Line, now: u64) -> Option<u64> {
+        Some((line.burst as i64 - account.view(line, now).balance).unsigned_abs())
+    }
+
+    pub(crate) fn give_back(&self, account: &Account, _: &Line, _: u64, amount: u64) -> u64 {
+        account.refund(amount);
+        amount
+    }
 }
 
 impl Memory {
@@ -141,6 +181,7 @@ impl Memory {
         let present = (burst - balance).unsigned_abs();
         let since = Account::distance(self.returned, returned) as i64;
         let least = (self.even - since + burst - produced_now).max(0) as u64;
+        self.least = self.least.min(least).min(present);
         let last = self.last();
         last.low = last.low.min(least);
         let (position, low) = (last.position, last.low);
@@ -155,6 +196,7 @@ impl Memory {
             });
         }
         (self.even, self.returned) = (produced_now - balance, returned);
+        self.present = present;
     }
 
     fn last(&mut self) -> &mut Stretch {

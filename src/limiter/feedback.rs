@@ -1,12 +1,13 @@
 //! What providers say, handed to the limiter: by which permit, about which limits, and what the caller should do.
 
-use super::learned::{Learned, Outcome, UNSAID, stated};
+use super::learned::{Learned, stated};
 use super::permit::Grant;
+use super::refused::UNSAID;
 use super::{Core, Limiter, Permit};
 use crate::clock::nanos;
 use crate::feedback::{Axis, Class, Pool, Reading};
 use crate::limit::lows::Stands;
-use crate::limit::{Amounts, Meter, Quota as Rule};
+use crate::limit::{Meter, Quota as Rule};
 use crate::ring::gate::EVENT;
 use crate::sync::lock_soon;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl Permit<'_> {
     /// The request was refused by somebody else: it has used no tokens.
     pub(crate) fn give_tokens_back(&mut self) {
         let core = &self.limiter.core;
-        core.give_tokens_back(&mut self.grant, &Outcome::default());
+        core.give_tokens_back(&mut self.grant);
         core.kick(EVENT);
     }
 }
@@ -81,16 +82,16 @@ impl Limiter {
     pub(crate) fn feedback_grant(&self, grant: &mut Grant, reading: &Reading) -> Advice {
         let core = &self.core;
         // Somebody who was stopped in here must not stop others. What this answer says, the next one will say again.
-        let (outcome, changed) = match lock_soon(&core.learned) {
+        let (is_held, changed) = match lock_soon(&core.learned) {
             Some(mut learned) => {
-                let outcome = core.learn(&mut learned, &grant.amounts, grant.at, reading);
-                (outcome, learned.take_changed())
+                let is_held = core.learn(&mut learned, grant, reading);
+                (is_held, learned.take_changed())
             }
             None => Default::default(),
         };
         let is_refused = reading.is_refused();
         if is_refused {
-            core.give_tokens_back(grant, &outcome);
+            core.give_tokens_back(grant);
         }
         // Without the lock: it may call whoever is to be woken.
         if changed || is_refused {
@@ -102,9 +103,7 @@ impl Limiter {
             retry: reading.retryable(),
             wait: match reading.class {
                 Class::Ok | Class::Billing | Class::Oversize => Duration::ZERO,
-                Class::Rate | Class::Long if outcome.is_held && said <= LONGEST_PAUSE => {
-                    Duration::ZERO
-                }
+                Class::Rate | Class::Long if is_held && said <= LONGEST_PAUSE => Duration::ZERO,
                 // Zero is "at once, but fewer at a time", of which nobody takes care here.
                 Class::Concurrency if !self.has_in_flight() => said.max(UNSAID),
                 _ => said,
@@ -114,15 +113,10 @@ impl Limiter {
 }
 
 impl Core {
-    /// Says which ledgers keep what a refused request has taken.
-    fn learn(
-        &self,
-        learned: &mut Learned,
-        charged: &Amounts,
-        at: u64,
-        reading: &Reading,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// Says whether the limiter holds a refused request back by itself when it comes again.
+    fn learn(&self, learned: &mut Learned, grant: &mut Grant, reading: &Reading) -> bool {
+        let mut is_held = false;
+        let at = grant.at;
         let now = self.clock.now();
         for ledger in self.ledgers() {
             self.note(learned, ledger, now);
@@ -138,27 +132,41 @@ impl Core {
                 };
                 self.follow(known, ledger, quota);
                 if reading.class == Class::Ok {
+                    self.believe(known, ledger);
                     known.nearest = known.nearest.min(now.saturating_sub(at));
-                    self.compare(known, ledger, self.amount(ledger, charged), at, quota);
+                    self.compare(
+                        known,
+                        ledger,
+                        self.amount(ledger, &grant.amounts),
+                        at,
+                        quota,
+                    );
                 }
             }
         }
         match reading.class {
-            Class::Rate | Class::Long => outcome = self.refused(learned, charged, at, reading),
+            Class::Rate | Class::Long => is_held = self.refused(learned, grant, reading),
             Class::Concurrency => self.crowded(&mut learned.slots, at, now),
-            Class::Ok => self.answered(learned, now),
+            Class::Ok => {
+                self.answered(learned, now);
+                for ledger in self.ledgers() {
+                    if let Some(known) = &mut learned.ledgers[ledger] {
+                        self.believe(known, ledger);
+                    }
+                }
+            }
             _ => {}
         }
         for ledger in self.ledgers() {
             self.bound(learned, ledger);
             self.note(learned, ledger, self.clock.now());
         }
-        outcome
+        is_held
     }
 
-    fn give_tokens_back(&self, grant: &mut Grant, outcome: &Outcome) {
+    fn give_tokens_back(&self, grant: &mut Grant) {
         let left = grant.amounts.requests_only();
-        for ledger in self.ledgers().filter(|&ledger| !outcome.kept[ledger]) {
+        for ledger in self.ledgers().filter(|&ledger| !grant.is_kept(ledger)) {
             let amount = self.amount(ledger, &grant.amounts);
             let charge = Stands {
                 at: grant.at,

@@ -1,4 +1,4 @@
-//! What providers say, turned into limits: their true size, what is left of them, and pauses.
+//! What providers say, turned into limits: their true size, and what is left of them.
 //!
 //! An answer tells how a limit stood when the provider counted its request, which is between admission and answer, often
 //! long ago. So it is compared with how the ledger stood then ([`journal`](super::journal)), and only the difference
@@ -8,49 +8,27 @@
 //!    [allowed](super::Builder::raise_limits).
 //! 2. Less left than there can be by the ledger is charged, from every reply.
 //! 3. More left than there can be gives back what such charges have taken, half of it at a time, from the newest reply only.
-//! 4. A refusal that says how long to wait tells exactly what is left: the request's cost less what is produced until then.
-//!    Limits that are no buckets are paused for so long instead. Only the limit that has refused; requests that cost nothing
-//!    there go on. All refusals of one moment say the same, so it does not matter how many come.
-//! 5. What is configured is only a guess if it may be raised. So half of it waits for the first answer, whose limits are believed
+//! 4. What is configured is only a guess if it may be raised. So half of it waits for the first answer, whose limits are believed
 //!    at once: the requests of a first burst are all on their way before anything can be learned from one of them.
-//! 6. A refusal that does not say what the limit is makes the rate feel its way ([`adapt`](super::adapt)).
+//!
+//! What refusals say is in [`refused`](super::refused).
 
 use super::adapt::Share;
 use super::build::Entry;
 use super::journal::{Journal, Sample};
 use super::{Core, LONGEST_PAUSE, MAX_LIMITS, Mode};
-use crate::clock::nanos;
-use crate::feedback::{Axis, Quota, Reading};
+use crate::feedback::Quota;
 use crate::limit::line::Line;
 use crate::limit::lows::Stands;
-use crate::limit::{Amounts, Cost, Oversize, Quota as Rule};
+use crate::limit::{Cost, Oversize, Quota as Rule};
 use std::time::Duration;
 
-/// When a refusal says nothing about time.
-pub(super) const UNSAID: Duration = Duration::from_secs(1);
 /// A step of the reserve is this part of a bucket. It lets nobody wait in the long run, because the provider's bucket refills
 /// as fast with it as without; and it takes in what others use until it is known, and requests that arrive in another order
 /// than they were admitted.
-const STEPS: i64 = 64;
+pub(super) const STEPS: i64 = 64;
 /// The reserve is at most this part of a bucket.
-const MOST_RESERVED: i64 = 4;
-/// Without a refusal for so long, the reserve is made smaller by an eighth.
-const CALM: Duration = Duration::from_secs(30);
-/// What is stated to be counted over less than this is counted in windows.
-const SHORTEST: Duration = Duration::from_secs(60);
-/// A limit that is back sooner is one of short windows.
-const STEP: Duration = Duration::from_secs(2);
-/// What a day has left is not known from one refusal that does not speak of days.
-const LONG: Duration = Duration::from_secs(3_600);
-
-/// What a refusal has led to.
-#[derive(Default)]
-pub(super) struct Outcome {
-    /// Which ledgers keep what was charged.
-    pub(super) kept: [bool; MAX_LIMITS],
-    /// Whether the limiter holds the request back by itself when it comes again.
-    pub(super) is_held: bool,
-}
+pub(super) const MOST_RESERVED: i64 = 4;
 
 /// What was learned of all limits.
 pub(super) struct Learned {
@@ -64,38 +42,36 @@ pub(super) struct Known {
     amount: u64,
     burst: u64,
     /// What the provider says instead.
-    told: u64,
+    pub(super) told: u64,
     /// What it has said last, not yet believed.
     heard: u64,
-    share: Share,
-    journal: Journal,
-    corrected: i64,
-    /// Since when something of that stands.
-    standing: u64,
+    pub(super) share: Share,
+    pub(super) journal: Journal,
+    pub(super) corrected: i64,
     /// Whether requests larger than the limit are admitted when it is full, as configured.
     oversize: Oversize,
     /// What nobody gets before the first answer.
-    unproven: Stands,
+    pub(super) unproven: Stands,
     /// What is left to the provider, because others use it or requests meet in another order.
-    reserve: i64,
+    pub(super) reserve: i64,
     /// When it was last enlarged, or made smaller.
-    reserved: u64,
+    pub(super) reserved: u64,
     /// When the request was admitted whose answer was the newest to give something back.
     newest: u64,
     /// The shortest time from an admission to its answer, in ticks.
     pub(super) nearest: u64,
     /// Since the queue was told.
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 /// What was learned of the number in flight.
 #[derive(Default)]
 pub(super) struct Slots {
-    configured: u64,
-    now: u64,
-    since: u64,
-    answers: u64,
-    changed: bool,
+    pub(super) configured: u64,
+    pub(super) now: u64,
+    pub(super) since: u64,
+    pub(super) answers: u64,
+    pub(super) changed: bool,
 }
 
 impl Learned {
@@ -172,7 +148,6 @@ impl Known {
                 corrected: 0,
             }),
             corrected: 0,
-            standing: 0,
             oversize: quota.oversize,
             unproven: Stands { at: now, amount: 0 },
             reserve: 0,
@@ -192,12 +167,43 @@ impl Core {
             let Some(known) = learned.ledgers[ledger].as_mut().filter(|_| line.burst > 0) else {
                 continue;
             };
-            known.unproven.amount = self.view(ledger, &line, now).balance.max(0) as u64 / 2;
-            self.charge(ledger, known.unproven.amount);
+            let half = self.view(ledger, &line, now).balance.max(0) as u64 / 2;
+            known.unproven.amount = half;
+            if !is_bucket(&line) {
+                self.charge(ledger, half);
+                continue;
+            }
+            // As if the provider had said so.
+            self.correct(known, ledger, half as i64);
+            known.journal = Journal::new(Sample {
+                tick: now,
+                full: self.full(ledger, &line, now),
+                corrected: known.corrected,
+            });
         }
     }
 
-    fn full(&self, ledger: usize, line: &Line, now: u64) -> u64 {
+    /// The first answer has told what it can about a limit: nothing waits for it any more.
+    pub(super) fn believe(&self, known: &mut Known, ledger: usize) {
+        let half = std::mem::take(&mut known.unproven.amount);
+        if half == 0 {
+            return;
+        }
+        known.changed = true;
+        let line = self.line(ledger);
+        if !is_bucket(&line) {
+            // What was used of it stays used if it has become smaller.
+            self.refund(ledger, half, known.unproven);
+            return;
+        }
+        // One that has become smaller has kept what it had, and lacks less.
+        let lacks = half.saturating_sub(known.burst.saturating_sub(line.burst));
+        let given = self.refund(ledger, lacks, known.unproven);
+        known.corrected -= half as i64;
+        known.journal.forget((half - given) as i64);
+    }
+
+    pub(super) fn full(&self, ledger: usize, line: &Line, now: u64) -> u64 {
         let lacks = line.burst as i64 - self.view(ledger, line, now).balance;
         line.position(now).saturating_add_signed(lacks.max(0))
     }
@@ -211,16 +217,24 @@ impl Core {
             return;
         };
         let full = self.full(ledger, &line, now);
-        // What a bucket does not lack any more it has forgotten.
-        let lacks = full.saturating_sub(line.position(now)) as i64;
-        let forgotten = (known.corrected - lacks).max(0);
-        known.corrected -= forgotten;
-        known.journal.forget(forgotten);
+        self.forget(known, ledger, &line, now);
         known.journal.note(Sample {
             tick: now,
             full,
             corrected: known.corrected,
         });
+    }
+
+    /// What a bucket did not lack at any time since it was last asked it has forgotten.
+    fn forget(&self, known: &mut Known, ledger: usize, line: &Line, now: u64) {
+        let account = self.account(ledger);
+        let least = self.lows[ledger].least(account, line, now);
+        let lacks = line.burst as i64 - account.view(line, now).balance;
+        let forgotten = known.corrected - least.map_or(lacks, |least| least as i64);
+        if forgotten > 0 {
+            known.corrected -= forgotten;
+            known.journal.forget(forgotten);
+        }
     }
 
     /// The limit is what the provider says, if it says so twice.
@@ -244,7 +258,7 @@ impl Core {
     }
 
     /// Retunes a ledger to what was learned. Says whether that can be.
-    fn apply(&self, known: &mut Known, ledger: usize) -> bool {
+    pub(super) fn apply(&self, known: &mut Known, ledger: usize) -> bool {
         known.changed = true;
         let scaled = u128::from(known.burst) * u128::from(known.told) / u128::from(known.amount);
         let burst = match known.burst {
@@ -312,11 +326,10 @@ impl Core {
     /// Gives back what was charged because the provider said so; what has refilled since is there already.
     fn give_back(&self, known: &mut Known, ledger: usize, back: i64) {
         if back > 0 {
-            let charge = Stands {
-                at: known.standing,
-                amount: 0,
-            };
-            known.corrected -= self.refund(ledger, back as u64, charge) as i64;
+            let (now, line) = (self.clock.now(), self.line(ledger));
+            let lows = &self.lows[ledger];
+            let given = lows.give_back(self.account(ledger), &line, now, back as u64);
+            known.corrected -= given as i64;
             known.changed = true;
         }
     }
@@ -341,172 +354,16 @@ impl Core {
         }
     }
 
-    fn correct(&self, known: &mut Known, ledger: usize, by: i64) {
+    pub(super) fn correct(&self, known: &mut Known, ledger: usize, by: i64) {
         if by > 0 {
-            if known.corrected <= 0 {
-                known.standing = self.clock.now();
-            }
+            self.forget(known, ledger, &self.line(ledger), self.clock.now());
             known.corrected += by;
             known.changed = true;
             self.charge(ledger, by as u64);
+            // From here on it is lacking, and not before.
+            let (line, now) = (self.line(ledger), self.clock.now());
+            self.lows[ledger].least(self.account(ledger), &line, now);
         }
-    }
-
-    /// A request was refused. What it has taken from what has refused it is not given back: at least so much apart, ledger
-    /// and provider do not meet again at once.
-    pub(super) fn refused(
-        &self,
-        learned: &mut Learned,
-        charged: &Amounts,
-        at: u64,
-        reading: &Reading,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        let now = self.clock.now();
-        let tripped = reading.tripped().map(|index| reading.quotas()[index]);
-        let axis = reading.axis.unwrap_or(Axis::Requests);
-        let period = tripped.and_then(|quota| stated(&quota));
-        let wait = reading.wait.unwrap_or(UNSAID).min(LONGEST_PAUSE);
-        let ticks = self.scale.duration_to_ticks(wait);
-        for ledger in self.tripped(axis, period) {
-            let Some(known) = &mut learned.ledgers[ledger] else {
-                continue;
-            };
-            let is_explained = tripped.is_some_and(|quota| self.explains(&quota, known, ledger));
-            // The rate first: what is missing is produced by the new one.
-            let is_window = self.line(ledger).windows.is_some();
-            let before = known.journal.after(at);
-            if !is_explained && !is_window && known.share.refuse(at, now) {
-                self.apply(known, ledger);
-            }
-            known.unproven.amount = 0;
-            let line = self.line(ledger);
-            let cost = self.amount(ledger, charged);
-            let is_new = at >= known.reserved;
-            if is_bucket(&line) && self.is_of(ledger, period) {
-                outcome.kept[ledger] = true;
-                let missing = line.position(now.saturating_add(ticks)) - line.position(now);
-                // Whatever was admitted later has not been counted yet.
-                let present = Sample {
-                    tick: now,
-                    full: self.full(ledger, &line, now),
-                    corrected: known.corrected,
-                };
-                let later = present.admitted_since(&before, &line);
-                // What is forfeited at the end of a window must not be reserved.
-                let most = line.burst as i64 / MOST_RESERVED;
-                if is_new && period.is_none_or(|period| period >= SHORTEST) {
-                    known.reserve = (known.reserve + line.burst as i64 / STEPS).min(most);
-                    known.reserved = now;
-                }
-                let left = cost as i64 - missing as i64 - later - known.reserve.min(most);
-                let balance = self.view(ledger, &line, now).balance;
-                known.corrected += cost as i64;
-                self.correct(known, ledger, balance - left);
-                outcome.is_held |= cost > 0;
-            } else if line.windows.is_none()
-                && line.burst == 0
-                && ticks < self.scale.duration_to_ticks(STEP)
-            {
-                // Pacing in step with the provider's windows meets their ends again and again.
-                if is_new {
-                    (known.changed, known.reserved) = (true, now);
-                    self.charge(ledger, self.grains[ledger] * 3 / 8);
-                }
-            } else {
-                if now.saturating_add(ticks) > line.not_before {
-                    known.changed = true;
-                    let _ = self.pause_line(self.index_of(ledger), wait);
-                }
-                outcome.is_held |= cost > 0;
-            }
-        }
-        outcome
-    }
-
-    /// Whether a limit of `period` is what this ledger counts. If it is not said, it is no longer one than an hour.
-    fn is_of(&self, ledger: usize, period: Option<Duration>) -> bool {
-        let rule = self.quota_of(ledger);
-        rule.is_some_and(|rule| match period {
-            Some(period) => period < SHORTEST || nanos(period) == rule.period_ns,
-            None => rule.period_ns <= nanos(LONG),
-        })
-    }
-
-    /// Whether the limit that a provider states is the one at this ledger, or the same rate over another period.
-    fn explains(&self, quota: &Quota, known: &Known, ledger: usize) -> bool {
-        let (Some(limit), Some(period)) = (quota.limit, stated(quota)) else {
-            return quota.limit == Some(known.told);
-        };
-        let Some(own) = self.quota_of(ledger) else {
-            return false;
-        };
-        let (told, here) = (
-            u128::from(known.told) * period.as_nanos(),
-            u128::from(limit) * u128::from(own.period_ns),
-        );
-        told.abs_diff(here) <= here / 50
-    }
-
-    /// Whether there is more demand than there is to be had.
-    fn is_in_demand(&self, ledger: usize, line: &Line, now: u64) -> bool {
-        !is_bucket(line) || self.view(ledger, line, now).balance < line.burst as i64 / 2
-    }
-
-    pub(super) fn answered(&self, learned: &mut Learned, now: u64) {
-        for ledger in self.ledgers() {
-            let line = self.line(ledger);
-            let Some(known) = &mut learned.ledgers[ledger] else {
-                continue;
-            };
-            let since = now.saturating_sub(known.share.since());
-            let since = Duration::from_nanos(self.scale.to_ns(since));
-            let in_demand = self.is_in_demand(ledger, &line, now);
-            if now.saturating_sub(known.reserved) > self.scale.duration_to_ticks(CALM) {
-                known.reserve -= known.reserve / 8;
-                known.reserved = now;
-            }
-            if known.share.answer(since, in_demand) {
-                self.apply(known, ledger);
-            }
-            if known.unproven.amount > 0 {
-                let held_back = std::mem::take(&mut known.unproven.amount);
-                // A bucket that became smaller keeps what it has, and lacks less. Windows keep what was used.
-                let line = self.line(ledger);
-                let smaller = match is_bucket(&line) {
-                    true => known.burst.saturating_sub(line.burst),
-                    false => 0,
-                };
-                let back = held_back.saturating_sub(smaller);
-                self.refund(ledger, back, known.unproven);
-                known.changed = true;
-            }
-        }
-        let slots = &mut learned.slots;
-        if slots.now < slots.configured && self.slots_held(slots.now) * 2 >= slots.now {
-            slots.answers += 1;
-            if slots.answers >= slots.now {
-                (slots.answers, slots.now) = (0, slots.now + 1);
-                slots.changed = true;
-                let _ = self.resize_slots(slots.now);
-            }
-        }
-    }
-
-    fn slots_held(&self, slots: u64) -> u64 {
-        slots.saturating_add_signed(-self.gate().free())
-    }
-
-    /// Too many at the same time. Those who were on their way by then say the same.
-    pub(super) fn crowded(&self, slots: &mut Slots, at: u64, now: u64) {
-        if slots.configured == 0 || at < slots.since {
-            return;
-        }
-        let held = self.slots_held(slots.now).min(slots.now);
-        slots.now = (held * 7 / 10).max(1);
-        (slots.since, slots.answers) = (now, 0);
-        slots.changed = true;
-        let _ = self.resize_slots(slots.now);
     }
 }
 
@@ -517,6 +374,6 @@ pub(super) fn stated(quota: &Quota) -> Option<Duration> {
 }
 
 /// Neither pacing nor windows: what is left of those is not what a provider means by it.
-fn is_bucket(line: &Line) -> bool {
+pub(super) fn is_bucket(line: &Line) -> bool {
     line.windows.is_none() && line.burst > 0
 }

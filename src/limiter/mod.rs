@@ -18,6 +18,7 @@ mod learned;
 mod ledgers;
 mod permit;
 mod queue;
+mod refused;
 mod saved;
 mod stats;
 mod wait;

@@ -1,6 +1,6 @@
 //! What an admitted request holds, and how it is settled.
 
-use super::{Core, Limiter};
+use super::{Core, Limiter, MAX_LIMITS};
 use crate::error::Refused;
 use crate::limit::lows::Stands;
 use crate::limit::{Amounts, Cost};
@@ -12,14 +12,27 @@ pub(crate) struct Grant {
     pub(super) amounts: Amounts,
     /// When it was charged, or a little before: its window is where a refund belongs.
     pub(super) at: u64,
+    /// A bit for each ledger that has refused it: what was charged there is the ledger's to give back.
+    kept: u8,
 }
 
 impl Grant {
     #[inline(always)]
     pub(super) fn new(amounts: Amounts, at: u64) -> Self {
-        Self { amounts, at }
+        let kept = 0;
+        Self { amounts, at, kept }
+    }
+
+    pub(super) fn is_kept(&self, ledger: usize) -> bool {
+        self.kept & (1 << ledger) != 0
+    }
+
+    pub(super) fn keep(&mut self, ledger: usize) {
+        self.kept |= 1 << ledger;
     }
 }
+
+const _: () = assert!(MAX_LIMITS <= u8::BITS as usize);
 
 /// An admitted request.
 ///
@@ -109,6 +122,9 @@ impl Core {
                     self.amount(ledger, &grant.amounts),
                     self.amount(ledger, &amounts),
                 );
+                if new < old && grant.is_kept(ledger) {
+                    continue;
+                }
                 if new < old {
                     let charge = Stands {
                         at: grant.at,

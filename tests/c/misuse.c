@@ -666,6 +666,10 @@ static void feedback(void)
     EQUAL(llmrl_feedback(l, permit, &answer, sizeof answer, &advice, sizeof advice), LLMRL_ERR_RANGE);
     answer.status = 429;
     EQUAL(memcmp(&advice, &before, sizeof advice), 0);
+    /* What was not taken was not learned from. */
+    EQUAL(state_of(l, 0).mode, LLMRL_NORMAL);
+    OK(llmrl_try_acquire(l, &cost, &ended, NULL));
+    OK(llmrl_release(l, ended));
 
     /* Nobody needs the advice, and nobody minds odd addresses. */
     OK(llmrl_feedback(l, permit, &answer, sizeof answer, NULL, 0));

@@ -506,6 +506,54 @@ fn corrections_come_back_once() {
     assert!(used <= 1_002, "{used}");
 }
 
+/// What a refused request has taken stays with what has refused it, however its permit ends and however often that is told.
+#[test]
+fn what_is_kept_does_not_come_back_by_another_way() {
+    let day = Duration::from_secs(86_400);
+    let refuse = |permit: &mut Permit<'_>| {
+        let headers = [("retry-after", "1"), ("x-ratelimit-type", "Requests")];
+        answered(permit, 429, &headers, "");
+    };
+    let left = |end: &dyn Fn(Permit<'_>)| {
+        let clock = ManualClock::new(0);
+        let limits = [Limit::requests(600), Limit::requests(1_000).per(day)];
+        let limiter = learning(&clock, &limits);
+        // From the first answer on all of it is to be had.
+        let mut first = limiter.try_acquire(&Cost::request()).unwrap();
+        answered(&mut first, 200, &[], "");
+        first.cancel();
+        let mut permit = limiter.try_acquire(&Cost::request()).unwrap();
+        clock.advance(Duration::from_millis(1));
+        refuse(&mut permit);
+        end(permit);
+        let refused = [available(&limiter, 0), available(&limiter, 1)];
+        // Then the provider says that it was nothing.
+        for _ in 0..40 {
+            let Ok(mut permit) = limiter.try_acquire(&Cost::request()) else {
+                clock.advance(Duration::from_millis(50));
+                continue;
+            };
+            let headers = [
+                ("x-ratelimit-limit-requests", "600"),
+                ("x-ratelimit-remaining-requests", "600"),
+            ];
+            answered(&mut permit, 200, &headers, "");
+            permit.cancel();
+        }
+        (refused, available(&limiter, 0))
+    };
+    let ([minute, _], most) = left(&|permit: Permit<'_>| permit.release());
+    assert_eq!(
+        left(&|permit: Permit<'_>| permit.cancel()),
+        ([minute, 1_000], most)
+    );
+    let told_twice = |mut permit: Permit<'_>| {
+        refuse(&mut permit);
+        permit.cancel();
+    };
+    assert_eq!(left(&told_twice).1, most);
+}
+
 #[test]
 fn a_limit_that_was_told_wrongly_is_not_the_end() {
     let clock = ManualClock::new(0);

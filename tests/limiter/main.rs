@@ -5,6 +5,7 @@ mod changes;
 mod event_loops;
 mod feedback;
 mod queue;
+mod simulation;
 
 use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Progress, Refused, Ticket};
 use std::time::Duration;
