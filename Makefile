@@ -14,7 +14,7 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindi
 include install.mk
 
 .PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-tsan test-aarch64 \
-	test-pypy lint bench bench-python yield build setup clean
+	test-pypy fuzz lint bench bench-python yield build setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -67,6 +67,15 @@ test-aarch64: ## 64-bit ARM under QEMU; installs a cross compiler
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
 		$(CARGO) test --target aarch64-unknown-linux-gnu --lib --test limiter --test vectors --test extremes
+
+# Each target for FUZZ_SECONDS. What it finds is written to tests/fuzz/artifacts, and belongs into tests/feedback/examples.json.
+FUZZ_SECONDS ?= 240
+fuzz: ## coverage-guided fuzzing of what providers say; installs a nightly toolchain and cargo-fuzz
+	@.ci/setup fuzz
+	for target in answer learn; do \
+		$(PYTHON) tests/fuzz/seeds.py tests/fuzz/corpus/$$target; \
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+	done
 
 test-pypy: ## the Python package on PyPy; installs one
 	@.ci/setup pypy

@@ -123,7 +123,8 @@ pub struct llmrl_answer {
     pub header_count: usize,
     /// The body, in body_size bytes; NULL if that is 0. It is looked at only if status is
     /// 400 or above, and only its first 65536 bytes, so none needs to be given of an
-    /// answer that streams.
+    /// answer that streams; or if it is the event "rate_limits.updated" of OpenAI's
+    /// Realtime API, with status 200.
     pub body: *const c_void,
     /// See body.
     pub body_size: usize,

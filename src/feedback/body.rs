@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// More of a body is not looked at.
 const MAX_BODY: usize = 65_536;
+/// Where an event says what it is.
+const MAX_TYPE: usize = 256;
 /// JSON in strings in JSON.
 const MAX_NESTING: u32 = 3;
 
@@ -24,6 +26,13 @@ pub(super) struct Body<'a> {
     pub(super) violated: [Option<Quota>; MAX_QUOTAS],
 }
 
+/// Whether a body is the event that tells limits. Whatever answers say in their text is escaped there.
+pub(super) fn is_event(body: &[u8]) -> bool {
+    let start = &body[..body.len().min(MAX_TYPE)];
+    let name = b"\"rate_limits.updated\"";
+    start.windows(name.len()).any(|part| part == name)
+}
+
 impl Body<'_> {
     pub(super) fn read(&mut self, body: &[u8]) {
         self.text(&body[..body.len().min(MAX_BODY)], 0);
@@ -32,6 +41,31 @@ impl Body<'_> {
     fn text(&mut self, text: &[u8], nesting: u32) {
         if !self.json(text, nesting) {
             prose(text, self.facts());
+        }
+    }
+
+    /// OpenAI's Realtime API has no headers, but an event of its own: `{"type": "rate_limits.updated", "rate_limits": [{"name":
+    /// "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60}]}`. It tells what headers tell of the same names.
+    pub(super) fn event(&mut self, body: &[u8]) {
+        let event: Option<Value> = serde_json::from_slice(&body[..body.len().min(MAX_BODY)]).ok();
+        let limits = event.as_ref().and_then(|event| event.get("rate_limits"));
+        for limit in limits.and_then(Value::as_array).into_iter().flatten() {
+            let name = limit
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let fields = [
+                ("limit", "limit"),
+                ("remaining", "remaining"),
+                ("reset_seconds", "reset"),
+            ];
+            for (member, field) in fields {
+                if let Some(Value::Number(number)) = limit.get(member) {
+                    let header = format!("x-ratelimit-{field}-{name}");
+                    let number = number.to_string();
+                    self.headers.header(header.as_bytes(), number.as_bytes());
+                }
+            }
         }
     }
 

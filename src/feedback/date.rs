@@ -1,7 +1,7 @@
 //! Dates, as nanoseconds since 1970: earlier is 0, and later than the year 2554 is then.
 
 use super::number::{MILLISECOND, SECOND, go_duration, last_place, scaled};
-use chrono::DateTime;
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Weekday};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When something comes back.
@@ -85,6 +85,31 @@ pub(super) fn moment(text: &[u8]) -> Option<When> {
         .or_else(|| go_duration(text).map(duration))
         .or_else(|| rfc3339(text).map(date))
         .or_else(|| http_date(text).map(date))
+}
+
+/// How long from `now` until the day ends in California, when Google's daily quotas come back.
+///
+/// The rule of this one zone has been the same since 2007; a database of all zones is the larger risk. Should it change, a
+/// request comes an hour too early, and is told so.
+pub(super) fn until_midnight(now: u64) -> u64 {
+    let utc = DateTime::from_timestamp_nanos(i64::try_from(now).unwrap_or(i64::MAX)).naive_utc();
+    let now = utc - TimeDelta::hours(8);
+    let local = now + summer(now);
+    let next = local.date() + TimeDelta::days(1);
+    // The clocks change after midnight, so it does not matter whose midnight tells whether it is summer.
+    let midnight = next.and_time(NaiveTime::MIN);
+    let left = midnight - summer(midnight) - now;
+    left.num_nanoseconds().unwrap_or_default().unsigned_abs()
+}
+
+/// By how much clocks in California are ahead of Pacific Standard Time, which `at` is in.
+fn summer(at: NaiveDateTime) -> TimeDelta {
+    let sunday = |month, week, hour| {
+        let day = NaiveDate::from_weekday_of_month_opt(at.year(), month, Weekday::Sun, week);
+        day.and_then(|day| day.and_hms_opt(hour, 0, 0))
+    };
+    let is_summer = sunday(3, 2, 2) <= Some(at) && Some(at) < sunday(11, 1, 1);
+    TimeDelta::hours(is_summer.into())
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -176,7 +201,36 @@ mod tests {
         );
     }
 
+    #[test]
+    fn days_in_california() {
+        let hour = 3_600 * S;
+        for (utc, hours) in [
+            ("2026-01-15T08:00:00Z", 24),
+            ("2026-01-15T07:00:00Z", 1),
+            ("2026-07-15T06:00:00Z", 1),
+            ("2026-07-15T07:00:00Z", 24),
+            // The days on which clocks change, and those before.
+            ("2026-03-07T09:00:00Z", 23),
+            ("2026-03-08T08:00:00Z", 23),
+            ("2026-03-08T09:59:59Z", 22),
+            ("2026-03-08T10:00:00Z", 21),
+            ("2026-10-31T08:00:00Z", 23),
+            ("2026-11-01T07:00:00Z", 25),
+            ("2026-11-01T08:30:00Z", 24),
+            ("2026-11-01T09:00:00Z", 23),
+        ] {
+            let wait = until_midnight(rfc3339(utc.as_bytes()).unwrap());
+            assert_eq!(wait.div_ceil(hour), hours, "{utc}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn days_are_no_longer_than_25_hours(now in any::<u64>()) {
+            let wait = until_midnight(now);
+            prop_assert!(0 < wait && wait <= 25 * 3_600 * S);
+        }
+
         #[test]
         fn any_bytes(text in proptest::collection::vec(any::<u8>(), 0..40), now in any::<u64>()) {
             if let Some(when) = moment(&text) {

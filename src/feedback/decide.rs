@@ -1,6 +1,6 @@
 //! From what an answer said to what became of the request, and when it may be made again.
 
-use super::date::When;
+use super::date::{When, until_midnight};
 use super::facts::Facts;
 use super::headers::Headers;
 use super::number::SECOND;
@@ -151,6 +151,7 @@ fn wait(class: Class, headers: &Headers, facts: &Facts, quotas: &Quotas, now: u6
         headers.retry_after_ms,
         headers.retry_after.map(|when: When| when.after(now)),
         headers.time_remaining,
+        facts.calendar.then(|| until_midnight(now)),
         // Cut off to the second in the one place, and not in the other.
         told(
             facts
@@ -171,6 +172,11 @@ fn wait(class: Class, headers: &Headers, facts: &Facts, quotas: &Quotas, now: u6
         _ => known.find(|&wait| wait > 0),
     };
     wait.map(|wait| wait.min(LONGEST))
+}
+
+/// What may be used beyond a limit has not refused anything: it is "rejected" all the time for those who may not.
+fn has_refused(quota: &Quota) -> bool {
+    quota.exhausted() && quota.pool != Pool::Overage
 }
 
 /// What is known of each limit, and the names of those that have one.
@@ -207,11 +213,16 @@ impl Quotas {
         let agree = |one: Option<Duration>, other: Option<Duration>| {
             one.is_none() || other.is_none() || one == other
         };
+        let fits = |remaining: Option<u64>, limit: Option<u64>| {
+            remaining.is_none_or(|remaining| limit.is_none_or(|limit| remaining <= limit))
+        };
         let same = |known: &&mut Quota| {
             known.axis == quota.axis
                 && known.pool == quota.pool
                 && (known.limit.is_none() || quota.limit.is_none() || known.limit == quota.limit)
                 && agree(known.window, quota.window)
+                && fits(known.remaining, quota.limit)
+                && fits(quota.remaining, known.limit)
         };
         match self.all[..self.len].iter_mut().find(same) {
             None => self.push(*quota, None),
@@ -242,7 +253,7 @@ impl Quotas {
             return find(&|_, quota| quota.axis == Axis::Concurrency);
         }
         if facts.axis.is_none() {
-            let mut exhausted = self.known().iter().filter(|quota| quota.exhausted());
+            let mut exhausted = self.known().iter().filter(|quota| has_refused(quota));
             let axis = exhausted.next()?.axis;
             if exhausted.any(|quota| quota.axis != axis) {
                 return None;
@@ -257,8 +268,8 @@ impl Quotas {
         // What says most about which one it is comes first.
         let hints: [&dyn Fn(&Quota) -> bool; 5] = [
             &limit,
-            &|quota| quota.exhausted() && window(quota),
-            &Quota::exhausted,
+            &|quota| has_refused(quota) && window(quota),
+            &has_refused,
             &window,
             &|_| true,
         ];
@@ -271,7 +282,7 @@ impl Quotas {
     /// When everything that is exhausted, of that axis if one is known, is back.
     fn reset(&self, axis: Option<Axis>) -> Option<u64> {
         let of_axis = |quota: &&Quota| axis.is_none_or(|axis| axis == quota.axis);
-        let exhausted = self.known().iter().filter(|quota| quota.exhausted());
+        let exhausted = self.known().iter().filter(|quota| has_refused(quota));
         let resets = exhausted.filter(of_axis).filter_map(|quota| quota.reset);
         resets.map(nanos).max()
     }

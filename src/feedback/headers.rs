@@ -55,10 +55,15 @@ impl Headers {
         match name {
             b"date" if !upstream => first(&mut self.date, http_date(value)),
             b"age" => self.aged |= !upstream && scaled(value, 1).is_some_and(|age| age > 0),
-            b"retry-after-ms" => first(&mut self.retry_after_ms, scaled(value, MILLISECOND)),
+            b"retry-after-ms" | b"x-ms-retry-after-ms" => {
+                first(&mut self.retry_after_ms, scaled(value, MILLISECOND))
+            }
             b"retry-after" => first(&mut self.retry_after, retry_after(value)),
             b"x-should-retry" => first(&mut self.should_retry, word(value)),
-            b"x-ratelimit-over-limit" => self.warning |= word(value) == Some(true),
+            // Nebius serves what is over a limit; Azure allows less for a while.
+            b"x-ratelimit-over-limit" | b"x-ratelimit-abusepenalty-active" => {
+                self.warning |= word(value) == Some(true);
+            }
             b"x-ratelimit-timeremaining" => {
                 first(&mut self.time_remaining, scaled(value, SECOND));
             }

@@ -36,7 +36,7 @@ mod slot;
 mod structured;
 mod table;
 
-use body::Body;
+use body::{Body, is_event};
 pub use charging::{Charging, Output, Request, Settlement};
 use headers::Headers;
 pub use reading::{Axis, Class, MAX_QUOTAS, Period, Pool, Quota, Reading};
@@ -46,7 +46,7 @@ use std::time::SystemTime;
 ///
 /// `headers` are all of the answer's, as pairs of name and value, in any case and order: what `http::HeaderMap::iter` gives,
 /// or a slice of pairs. The body is looked at only if `status` is 400 or above, and only its first 64 KiB, so none needs to
-/// be given of an answer that streams. `now` is the wall clock's time, normally `SystemTime::now()`; dates are compared with the
+/// be given of an answer that streams; or if it is the event `rate_limits.updated` of OpenAI's Realtime API, with status 200. `now` is the wall clock's time, normally `SystemTime::now()`; dates are compared with the
 /// answer's own `Date` instead, when it has one.
 ///
 /// Never fails, and never panics: what is malformed, unknown or impossible is left out. Takes time in proportion to the size
@@ -61,14 +61,15 @@ pub fn read_answer<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     for (name, value) in headers {
         collected.header(name.as_ref(), value.as_ref());
     }
-    let mut violated = [None; MAX_QUOTAS];
-    if status >= 400 && !body.is_empty() {
-        let mut body_reader = Body {
-            headers: &mut collected,
-            violated,
-        };
+    let mut body_reader = Body {
+        headers: &mut collected,
+        violated: [None; MAX_QUOTAS],
+    };
+    if status >= 400 {
         body_reader.read(body);
-        violated = body_reader.violated;
+    } else if is_event(body) {
+        body_reader.event(body);
     }
+    let violated = body_reader.violated;
     decide::decide(status, collected, &violated, date::unix_ns(now))
 }

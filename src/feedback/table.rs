@@ -102,12 +102,16 @@ const DAY: u32 = 86_400;
 const MONTH: u32 = 2_592_000;
 
 /// What stands between `before` and `after` must be a word of `FIELDS`, so no two rows fit the same name.
-static ROWS: [Row; 41] = [
+static ROWS: [Row; 46] = [
     // The IETF's drafts; `ietf` knows that they are here.
     row("ratelimit-", "", Requests).list().cached(),
     // OpenAI, Azure, GitHub Models, Groq, xAI, Nebius, LiteLLM. The period of `requests` is a minute or a day, and not said.
+    // Nebius' `x-ratelimit-dynamic-...` tell by what factor the limit has been changed, and when it may be again: it is in
+    // these already. What a query has cost (`...-query-cost`, Mistral, Kong) is in the usage that the answer tells.
     row("x-ratelimit-", "-project-tokens", Tokens).of(Pool::Project),
     row("x-ratelimit-", "-tokens_usage_based", Tokens).of(Pool::UsageBased),
+    row("x-ratelimit-", "-input_tokens", Input),
+    row("x-ratelimit-", "-output_tokens", Output),
     row("x-ratelimit-", "-requests", Requests),
     row("x-ratelimit-", "-tokens", Tokens),
     // Anthropic. What is left of tokens is rounded to thousands.
@@ -125,6 +129,18 @@ static ROWS: [Row; 41] = [
     row("anthropic-ratelimit-unified-7d-", "", Other)
         .of(Pool::Subscription)
         .per(7 * DAY),
+    // A week of one family of models.
+    row("anthropic-ratelimit-unified-7d_opus-", "", Other)
+        .of(Pool::Subscription)
+        .per(7 * DAY),
+    row("anthropic-ratelimit-unified-7d_sonnet-", "", Other)
+        .of(Pool::Subscription)
+        .per(7 * DAY),
+    row("anthropic-ratelimit-unified-7d_oi-", "", Other)
+        .of(Pool::Subscription)
+        .per(7 * DAY),
+    // Of `representative-claim`, the window that counts most, the reset and the status are in the last of these; nothing
+    // about limits is in `fallback-percentage`, `overage-disabled-reason` and `upgrade-paths`.
     row("anthropic-ratelimit-unified-overage-", "", Other).of(Pool::Overage),
     row("anthropic-ratelimit-unified-", "", Other).of(Pool::Subscription),
     // Mistral. Its minutes are those of the wall clock.
@@ -368,6 +384,12 @@ mod tests {
             "",
             "x-ratelimit-",
             "x-ratelimit-tokens-query-cost",
+            "ratelimitbysize-query-cost",
+            "x-ai-ratelimit-query-cost",
+            "x-ratelimit-dynamic-scale-tokens",
+            "x-ratelimit-dynamic-period-usage-tokens",
+            "anthropic-ratelimit-unified-representative-claim",
+            "anthropic-ratelimit-unified-overage-disabled-reason",
             "x-ai-ratelimit-",
             "authorization",
             "limit",

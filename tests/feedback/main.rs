@@ -2,4 +2,5 @@
 #![cfg(not(any(loom, shuttle)))]
 
 mod hostile;
+mod sane;
 mod vectors;

@@ -73,7 +73,8 @@ static PyMethodDef functions[] = {
      "read_answer(status, headers, body=b'', *, now=None)\n--\n\n"
      "Read what a provider's answer says about limits: a Reading.\n\n"
      "headers: a mapping or pairs of name and value, str or bytes, in any case and order; those of httpx, requests and aiohttp will do.\n"
-     "No provider needs to be named. body: looked at only when status is 400 or above, and only its first 64 KiB.\n"
+     "No provider needs to be named. body: looked at only when status is 400 or above, and only its first 64 KiB;\n"
+     "or when it is the event rate_limits.updated of OpenAI's Realtime API, with status 200.\n"
      "now: the wall-clock time in seconds since 1970, None for the system's; the answer's own Date comes first.\n"
      "What is malformed, unknown or impossible is left out. Raises TypeError or ValueError for arguments only."},
     {"charging_of", charging_of, METH_O, "charging_of(name)\n--\n\nThe numbers of a rule, or None; see llmrl.Charging."},
