@@ -591,7 +591,8 @@ llmrl_status llmrl_limiter_close(const struct llmrl_limiter *l);
  * llmrl_acquire() are woken and return LLMRL_ERR_CLOSED, and the memory goes with the
  * last of them.
  *
- * Permits and tickets need no farewell. Their numbers mean nothing any more.
+ * Permits and tickets need no farewell. Their numbers mean nothing any more. A limiter of
+ * a map goes on without its handle; its permits are released, and its tickets cancelled.
  */
 void llmrl_limiter_free(struct llmrl_limiter *l);
 
@@ -783,6 +784,182 @@ llmrl_status llmrl_release(const llmrl_limiter *l, llmrl_permit permit);
  * cancel again.
  */
 llmrl_status llmrl_cancel(const llmrl_limiter *l, llmrl_permit permit);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Limiters by key
+ *
+ * One for each user, team or model, made when it is first asked for, in bounded memory. A
+ * limiter is evicted only when nobody can tell it from a new one: full, idle, nobody
+ * waiting, nothing held, no pause, and no handle out. So a key never gets a fresh budget
+ * by having been forgotten.
+ *
+ *     llmrl_map *users;
+ *     llmrl_map_new(limits, 2, NULL, 0, 10000, 16, &users, message, sizeof message);
+ *
+ *     llmrl_limiter *alice;
+ *     llmrl_map_limiter(users, "alice", 5, &alice);      keep it while she is active
+ *     llmrl_acquire(alice, &cost, timeout, &permit);
+ *     llmrl_limiter_free(alice);
+ * ---------------------------------------------------------------------------------------- */
+
+/** Longest key, in bytes. */
+#define LLMRL_MAX_KEY 1024
+
+/** llmrl_map_top(): by requests admitted. */
+#define LLMRL_BY_USE 0
+
+/** llmrl_map_top(): by who waits now. */
+#define LLMRL_BY_WAITING 1
+
+/** Many limiters. See llmrl_map_new(). */
+typedef struct llmrl_map llmrl_map;
+
+/**
+ * How a map stands. May grow at the end in later versions, so its size is passed along
+ * with it.
+ */
+typedef struct llmrl_map_stats {
+    /** Keys with a limiter of their own. */
+    uint64_t keys;
+    /** Shared limiters that are in use. */
+    uint64_t shared;
+    /** Limiters that were ever made. */
+    uint64_t created;
+    /** Limiters that were evicted. */
+    uint64_t evictions;
+    /** Keys that were refused because the map was full. */
+    uint64_t full;
+    /** Requests admitted by all limiters, the evicted ones included. */
+    uint64_t granted;
+    /** Requests refused by all limiters. */
+    uint64_t refused;
+    /** Who waits now, at all of them. */
+    uint64_t waiting;
+    /** Permits held now, of limiters with an in-flight limit. */
+    uint64_t in_flight;
+} llmrl_map_stats;
+
+/**
+ * One key of a map. May grow at the end in later versions, so its size is passed along
+ * with it.
+ */
+typedef struct llmrl_map_key {
+    /** Requests admitted since its limiter was made. */
+    uint64_t granted;
+    /** Requests refused. */
+    uint64_t refused;
+    /** Who waits now. */
+    uint64_t waiting;
+    /** Permits held now. */
+    uint64_t in_flight;
+    /** How long the key is, in bytes. */
+    uint64_t key_size;
+    /** Its first 64 bytes, and zeros after them. */
+    uint8_t key[64];
+} llmrl_map_key;
+
+/**
+ * Makes a map of limiters that are made of count limits each, with the options of
+ * llmrl_limiter_new(), which also says how limits, options and message work; but
+ * max_waiters and max_permits, of each handle, are 256 unless something else is said, and
+ * the wake callback serves all of them: the numbers of their tickets differ.
+ *
+ * At most capacity limiters are kept, 1 to 16777216. When all of them are in use, shared
+ * more, 1 to 65536, serve all keys for which there is no room: a key keeps to its shared
+ * one until that is full again and unused. So it may get less than its limits and never
+ * more. With shared 0 such keys are refused.
+ *
+ * - LLMRL_OK: *out is the map, to be freed with llmrl_map_free().
+ * - Errors as of llmrl_limiter_new().
+ */
+llmrl_status llmrl_map_new(const llmrl_limit *limits,
+                           size_t count,
+                           const llmrl_options *options,
+                           size_t options_size,
+                           size_t capacity,
+                           size_t shared,
+                           struct llmrl_map **out,
+                           char *message,
+                           size_t message_size);
+
+/**
+ * Gives the map up; NULL is allowed. No other thread may be in a call on it, or make one
+ * later. Limiters that it has given out stay usable until they are freed; close the map
+ * first to end those who wait.
+ */
+void llmrl_map_free(struct llmrl_map *map);
+
+/**
+ * The limiter of a key of 1 to LLMRL_MAX_KEY bytes, which is made if there is none. *out is
+ * a handle to it, for any function that takes a limiter, to be freed with
+ * llmrl_limiter_free(); the limiter goes on without it. As long as there is one, the
+ * limiter stays in the map. Permits and tickets belong to the handle that they came
+ * from. To keep a handle spares looking the key up, and making the handle. Closing the
+ * limiter closes it for all.
+ *
+ * *is_shared, if is_shared is not NULL, is 1 if there was no room and other keys use the
+ * same limiter, else 0.
+ *
+ * Cost: looking the key up without a lock, and memory for the handle's permits; a new
+ * key takes a lock and some microseconds.
+ *
+ * - LLMRL_OK.
+ * - LLMRL_ERR_RANGE: key_size. LLMRL_ERR_FULL: all limiters are in use, and keys do not
+ *   share. LLMRL_ERR_CLOSED, LLMRL_ERR_MEMORY, LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_map_limiter(const struct llmrl_map *map,
+                               const void *key,
+                               size_t key_size,
+                               llmrl_limiter **out,
+                               int32_t *is_shared);
+
+/**
+ * Gives a key limits of its own instead of the map's: of the same number, kinds and
+ * meters, in the same order. A limiter that is there is retuned. With count 0 the map's
+ * come back. They are remembered until then, whether the key has a limiter or not.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_RANGE or LLMRL_ERR_FLAGS: see message; LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_map_set_limits(const struct llmrl_map *map,
+                                  const void *key,
+                                  size_t key_size,
+                                  const llmrl_limit *limits,
+                                  size_t count,
+                                  char *message,
+                                  size_t message_size);
+
+/**
+ * Closes every limiter of the map, as llmrl_limiter_close() does, and refuses new keys.
+ *
+ * Returns LLMRL_OK.
+ */
+llmrl_status llmrl_map_close(const struct llmrl_map *map);
+
+/**
+ * Sums over all limiters of the map. Looks at each of them; no key can be created
+ * meanwhile.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL or LLMRL_ERR_SIZE.
+ */
+llmrl_status llmrl_map_get_stats(const struct llmrl_map *map,
+                                 struct llmrl_map_stats *stats,
+                                 size_t stats_size);
+
+/**
+ * The keys with most requests admitted (LLMRL_BY_USE) or most who wait (LLMRL_BY_WAITING),
+ * most first; only those with any. Up to count of them, at most 1000, are written to keys,
+ * an array of structs of key_struct_size bytes each, and *written says how many. Looks at
+ * each limiter of the map, as llmrl_map_get_stats() does.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL, LLMRL_ERR_SIZE, or LLMRL_ERR_RANGE: by or count.
+ */
+llmrl_status llmrl_map_top(const struct llmrl_map *map,
+                           uint32_t by,
+                           struct llmrl_map_key *keys,
+                           size_t key_struct_size,
+                           size_t count,
+                           size_t *written);
 
 
 /* ----------------------------------------------------------------------------------------

@@ -191,6 +191,11 @@ impl Deref for Keyed {
 }
 
 impl Keyed {
+    /// The limiter, for whoever keeps the handle as well.
+    pub(crate) fn limiter(&self) -> Limiter {
+        self.entry.limiter.another()
+    }
+
     /// Whether the limiter is shared with other keys, because there was no room for one more.
     pub fn is_shared(&self) -> bool {
         self.entry.key.is_empty()

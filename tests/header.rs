@@ -12,12 +12,13 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "status",
     "limit",
     "clock",
     "limiter",
     "permits",
+    "map",
     "stats",
     "feedback",
     "advice",
@@ -147,7 +148,14 @@ fn the_header_is_fresh() {
         .collect();
     let known: BTreeSet<String> = SECTIONS
         .into_iter()
-        .chain(["mod", "entries", "table", "tests", "table_tests"])
+        .chain([
+            "mod",
+            "describe",
+            "entries",
+            "table",
+            "tests",
+            "table_tests",
+        ])
         .map(String::from)
         .collect();
     assert_eq!(

@@ -5,16 +5,17 @@
 //! limiter is made.
 
 use super::clock::llmrl_clock;
+use super::describe::{Sizes, describe, in_c};
 use super::limit::{
     LLMRL_FIXED_WINDOW, LLMRL_IN_FLIGHT, LLMRL_PACING, llmrl_cost, llmrl_limit, read_cost,
 };
 use super::status::*;
-use super::table::Table;
+use super::table::{Claimed, Table};
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_in, guard, live, period, read, refuse, with_limiter,
+    Answer, Magic, Message, Object, Plain, copy_in, guard, live, period, refuse, with_limiter,
 };
-use crate::clock::Clock;
-use crate::limiter::{Builder, Grant, Limiter, MAX_LIMITS, Saved, Ticket, Wake};
+use crate::limiter::{Grant, Limiter, Ticket};
+use crate::map::Keyed;
 use crate::sync::Arc;
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -48,6 +49,8 @@ pub struct llmrl_limiter {
     /// Whether a permit must be kept, because its release gives a slot back.
     pub(super) needs_permit: bool,
     pub(super) limiter: Limiter,
+    /// What keeps it in its map, if it is of one: then it goes on without this object.
+    keyed: Option<Keyed>,
     pub(super) table: Table<Ticket, Grant>,
 }
 
@@ -57,8 +60,39 @@ unsafe impl Object for llmrl_limiter {
 }
 
 impl llmrl_limiter {
+    /// With a count that belongs to C. `serial` tells its tickets and permits from those of other objects.
+    pub(super) fn new(
+        limiter: Limiter,
+        keyed: Option<Keyed>,
+        entries: usize,
+        serial: u64,
+    ) -> Result<*mut Self, llmrl_status> {
+        let object = Arc::new(Self {
+            magic: Magic::of::<Self>(),
+            needs_permit: limiter.has_in_flight(),
+            table: Table::new(entries, serial).ok_or(LLMRL_ERR_MEMORY)?,
+            keyed,
+            limiter,
+        });
+        Ok(Arc::into_raw(object).cast_mut())
+    }
+
     pub(super) fn close(&self) {
         self.limiter.close();
+    }
+
+    /// C gives it up: its limiter ends with it, or what was taken through it does.
+    fn leave(&self) {
+        if self.keyed.is_none() {
+            return self.close();
+        }
+        for number in self.table.numbers() {
+            match self.table.claim(number, false) {
+                Ok(Claimed::Held(_ended, grant)) => self.limiter.release_grant(grant),
+                Ok(Claimed::Waiting(_ended, ticket)) => self.limiter.leave(ticket),
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -103,37 +137,6 @@ pub struct llmrl_options {
 // SAFETY: integers and pointers, all of which may be zero; those of half size come in pairs and fill words together, so
 // there is no padding.
 unsafe impl Plain for llmrl_options {}
-
-const DEFAULT_PERMITS: usize = 65536;
-const MAX_PERMITS: usize = Builder::MAX_WAITERS;
-const _: () = assert!(Builder::MAX_WAITERS + MAX_PERMITS <= super::table::MAX_ENTRIES);
-const _: () = assert!(LLMRL_MAX_LIMITS as usize == MAX_LIMITS);
-
-struct Callback {
-    function: unsafe extern "C" fn(*mut c_void, llmrl_permit),
-    context: *mut c_void,
-}
-
-// SAFETY: the header says that the function is called by any thread, with the context that it was given.
-unsafe impl Send for Callback {}
-// SAFETY: likewise, by several at once.
-unsafe impl Sync for Callback {}
-
-impl Wake for Callback {
-    fn wake(&self, token: u64) {
-        // SAFETY: the header says what the function must bear and that the context outlives the limiter.
-        unsafe { (self.function)(self.context, token) }
-    }
-}
-
-/// A capacity, with 0 for the default.
-fn capacity(given: u32, default: usize, max: usize, field: &str) -> Result<usize, String> {
-    match given as usize {
-        0 => Ok(default),
-        n if n <= max => Ok(n),
-        n => Err(format!("options.{field} = {n} is outside 0..={max}")),
-    }
-}
 
 /// Makes a limiter of count limits, 1 to LLMRL_MAX_LIMITS, which are referred to by
 /// their index from then on. limits may be forgotten afterwards. options may be NULL;
@@ -192,80 +195,21 @@ unsafe fn make(
         return Err(LLMRL_ERR_NULL);
     }
     // SAFETY: passed on.
-    let options = unsafe { copy_in(options, options_size) }?;
-    if options.flags & !LLMRL_RAISE_LIMITS != 0 || options.reserved0 != 0 {
-        let text = "options.flags has unknown bits, or options.reserved0 is not zero";
-        return Err(explain(LLMRL_ERR_FLAGS, text));
-    }
-    let range = |text: String| explain(LLMRL_ERR_RANGE, &text);
-    if !(1..=MAX_LIMITS).contains(&count) {
-        return Err(range(format!(
-            "count = {count} is outside 1..={MAX_LIMITS}"
-        )));
-    }
-    let waiters = Builder::DEFAULT_WAITERS;
-    let waiters = capacity(
-        options.max_waiters,
-        waiters,
-        Builder::MAX_WAITERS,
-        "max_waiters",
-    )
-    .map_err(range)?;
-    let permits = capacity(
-        options.max_permits,
-        DEFAULT_PERMITS,
-        MAX_PERMITS,
-        "max_permits",
-    )
-    .map_err(range)?;
-
-    let mut builder = Limiter::builder()
-        .max_waiters(waiters)
-        .raise_limits(options.flags & LLMRL_RAISE_LIMITS != 0);
-    for index in 0..count {
-        // SAFETY: `count` limits can be read, as the caller says.
-        let limit = unsafe { read(limits.add(index)) }?;
-        // SAFETY: passed on.
-        let wrong = |wrong| unsafe { message.about_limit(Some(index), wrong) };
-        builder = builder.limit(limit.to_limit().map_err(wrong)?);
-    }
-    if !options.clock.is_null() {
-        // SAFETY: a live clock, or what is checked here, as the caller says.
-        builder = builder.clock(Clock::from(unsafe { live(options.clock) }?.clock()));
-    }
-    if let Some(function) = options.wake {
-        builder = builder.wake(Arc::new(Callback {
-            function,
-            context: options.wake_ctx,
-        }));
-    }
-    if !options.saved.is_null() {
-        let bytes = options.saved.cast::<u8>();
-        // SAFETY: so many bytes can be read, as the caller says.
-        let bytes = unsafe { std::slice::from_raw_parts(bytes, options.saved_size) };
-        let saved = Saved::read(bytes, wall_clock(options.saved_now_ns))
-            .map_err(|corrupt| explain(LLMRL_ERR_SAVED, &corrupt.to_string()))?;
-        builder = builder.restore(saved);
-    }
-    let limiter = builder.build().map_err(|error| {
+    let described = unsafe {
+        let options = copy_in(options, options_size)?;
+        describe(limits, count, options, Sizes::LIMITER, message)?
+    };
+    let limiter = described.builder.build().map_err(|error| {
         let status = match error.error.field.starts_with("saved") {
             true => LLMRL_ERR_SAVED,
             false => LLMRL_ERR_RANGE,
         };
-        let text = error.error.to_string();
-        match error.limit {
-            Some(index) => explain(status, &format!("limits[{index}].{text}")),
-            None => explain(status, &text),
-        }
+        explain(status, &in_c(&error))
     })?;
-    let object = Arc::new(llmrl_limiter {
-        magic: Magic::of::<llmrl_limiter>(),
-        needs_permit: limiter.has_in_flight(),
-        table: Table::new(waiters + permits, limiter.serial()).ok_or(LLMRL_ERR_MEMORY)?,
-        limiter,
-    });
+    let serial = limiter.serial();
+    let object = llmrl_limiter::new(limiter, None, described.entries, serial)?;
     // SAFETY: not null, so it can be written, as the caller says.
-    unsafe { out.write_unaligned(Arc::into_raw(object).cast_mut()) };
+    unsafe { out.write_unaligned(object) };
     Ok(LLMRL_OK)
 }
 
@@ -301,7 +245,8 @@ pub unsafe extern "C" fn llmrl_limiter_close(l: *const llmrl_limiter) -> llmrl_s
 /// llmrl_acquire() are woken and return LLMRL_ERR_CLOSED, and the memory goes with the
 /// last of them.
 ///
-/// Permits and tickets need no farewell. Their numbers mean nothing any more.
+/// Permits and tickets need no farewell. Their numbers mean nothing any more. A limiter of
+/// a map goes on without its handle; its permits are released, and its tickets cancelled.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn llmrl_limiter_free(l: *mut llmrl_limiter) {
     // SAFETY: what C promises of the pointers it gives.
@@ -309,7 +254,7 @@ pub unsafe extern "C" fn llmrl_limiter_free(l: *mut llmrl_limiter) {
         return;
     };
     guard(None, || {
-        live.close();
+        live.leave();
         Ok(LLMRL_OK)
     });
     live.magic.clear();

@@ -211,6 +211,15 @@ impl<W, H> Table<W, H> {
         Some((entry, uses))
     }
 
+    /// The numbers of all entries that are in use, or were a moment ago.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        let used = (self.fresh.load(Relaxed) as usize).min(self.entries.len());
+        (0..used).map(|index| {
+            let uses = self.entries[index].word.load(Relaxed) >> PHASE_BITS;
+            self.generation(uses) << INDEX_BITS | index as u64
+        })
+    }
+
     /// Whether `number` is held, without claiming it.
     pub(super) fn is_held(&self, number: u64) -> bool {
         self.locate(number)

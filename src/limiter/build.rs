@@ -173,10 +173,8 @@ impl Builder {
         }
 
         let slack_ns = if clock.is_manual() { 0 } else { 50_000 };
-        // Not through the facade: a number that differs is all that is asked of it.
-        static SERIAL: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let core = Arc::new(Core {
-            serial: SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            serial: next_serial(),
             hot: Hot {
                 gate: AtomicU64::new(Gate::new(in_flight.unwrap_or(0) as i64).0),
                 accounts: accounts.map(|account| account.unwrap_or(Account::new(0, 0))),
@@ -210,4 +208,11 @@ impl Builder {
         core.clock.attach(alarm);
         Ok(Limiter { core })
     }
+}
+
+/// A number that no other limiter of the process has.
+pub(crate) fn next_serial() -> u64 {
+    // Not through the facade: that it differs is all that is asked of it.
+    static SERIAL: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }

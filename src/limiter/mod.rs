@@ -25,6 +25,7 @@ mod wait;
 mod wake;
 
 pub use build::Builder;
+pub(crate) use build::next_serial;
 pub use estimate::Outlook;
 pub use feedback::{Advice, LONGEST_PAUSE, Mode};
 pub(crate) use permit::Grant;
@@ -286,6 +287,13 @@ impl Limiter {
         self.core
             .wait_until(tick, self.core.clock.now())
             .unwrap_or(Duration::MAX)
+    }
+
+    /// The same limiter.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
     }
 
     /// A number that differs between the limiters of the process.

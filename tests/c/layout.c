@@ -178,5 +178,13 @@ int main(void)
     EQUAL(LLMRL_SHOULD_NOT_RETRY, 4);
     EQUAL(LLMRL_WARNING, 8);
     EQUAL(LLMRL_MISLABELLED, 1);
+    EQUAL(sizeof(llmrl_map_stats), 72);
+    AT(llmrl_map_stats, keys, 0);
+    AT(llmrl_map_stats, in_flight, 64);
+    EQUAL(sizeof(llmrl_map_key), 104);
+    AT(llmrl_map_key, granted, 0);
+    AT(llmrl_map_key, key_size, 32);
+    AT(llmrl_map_key, key, 40);
+
     return 0;
 }
