@@ -74,7 +74,7 @@ fuzz: ## coverage-guided fuzzing of what providers say; installs a nightly toolc
 	@.ci/setup fuzz
 	for target in answer learn; do \
 		$(PYTHON) tests/fuzz/seeds.py tests/fuzz/corpus/$$target; \
-		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+		CARGO_TARGET_DIR=target/fuzz $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
 	done
 
 test-pypy: ## the Python package on PyPy; installs one
