@@ -1,7 +1,31 @@
 //! Exhaustive model checking of the protocol with loom: `make test-loom`.
 //!
-//! Each model explores every schedule, or every one with as many preemptions as its bound says, for 30 seconds at most,
-//! and says on standard error how far it came. `LLMRL_LOOM_PREEMPTIONS=3` replaces the bounds (`all` is none) and
+//! There are two kinds of models. In some, two threads try with *no bound* on preemptions what a step of the queue and
+//! another step or operation can do to each other. These are in `src/limiter/step_models`, because steps are no part of
+//! the interface, and below where it says `ALL`. The others are whole stories, several operations long, with a *bound*.
+//!
+//! | with no bound: a step, or an operation | against each of |
+//! | --- | --- |
+//! | a helper's: telling the head its time, Waiting to Granting, the gate's decision, finishing a grant (pay, tell, vacate the place, move the head), passing who has left, finding the queue empty | a helper's same step, polling, leaving, the fast path, joining, a slot or tokens that come back, a charge, pausing, retuning (also to less than the head costs), fewer slots, closing, the clock |
+//! | a helper's: expiring the head, finding that it fits no more, skipping it, telling it | a helper's same step, polling¹, leaving, the fast path, joining; a slot that comes back and closing, or another retune |
+//! | a helper's: paying at two buckets | a helper's, tokens that come back, a charge |
+//! | a helper's: passing the first of two | a helper's, the second one's leaving |
+//! | a helper's: freeing the only slot and the only place | a helper's, claiming them |
+//! | falling asleep; arming for an event loop | telling a grant, an end, an earlier time; closing |
+//! | the fast path (charge, commit, rollback), with one bucket and with two | itself, joining, release, refund, charge, pausing, retuning, fewer slots, closing, the clock |
+//! | joining (claim, place, announcement) | itself, release, refund, charge, pausing, retuning, fewer slots, closing, the clock |
+//! | polling, and leaving, while the head is short | joining, a slot or tokens that come back, a charge, pausing, retuning, fewer slots, closing, the clock |
+//! | a charge, a refund, a slot that comes back | each other, joining, the fast path, pausing, retuning, fewer slots, closing, the clock |
+//! | publishing a line; charging and refunding an account | reading it (`limit::published`, `limit::account`) |
+//!
+//! ¹ Not where the head was about to be granted: there the owner's leaving has no bound, and its polling has one.
+//!
+//! Only with a bound: two operations, both of which grant or pass tickets, as wholes (with no bound each step of the
+//! one is tried against the other, but not several steps of both in turn); more than two threads; windows. Tickets that
+//! wrap around (`Lost`) are left to shuttle.
+//!
+//! Each model below explores every schedule, or every one with as many preemptions as its bound says, for 30 seconds at
+//! most, and says on standard error how far it came. `LLMRL_LOOM_PREEMPTIONS=3` replaces the bounds (`all` is none) and
 //! `LLMRL_LOOM_SECONDS` the time.
 //!
 //! "All" are those that loom tells apart. It leaves some out: where a thread loads a word and then changes it, it may

@@ -196,98 +196,109 @@ impl Core {
     ///
     /// `moved`: something has happened that may let the head be granted earlier than it plans for.
     pub(super) fn advance(&self, mut moved: bool) -> Front {
-        let Some(Queue { ring, .. }) = self.queue.get() else {
+        if self.queue.get().is_none() {
             return Front::Empty;
-        };
+        }
         loop {
-            // The gate before everything else: the exchange that decides holds only if it has not changed since.
-            let gate = self.gate();
-            let head = ring.head();
-            if !gate.head_is(head) {
-                // Decided, but not finished. The gate must be read again behind `head`, so that its
-                // `granted` is known to be about this ticket and not about one that has wrapped around.
-                if gate.head_is(head + 1) && self.gate() == gate {
-                    self.finish(head, gate);
-                    moved |= ring.move_head(head);
-                } else {
-                    pause();
-                }
-                continue;
-            }
-            if !gate.is_queued() {
-                return Front::Empty;
-            }
-            let slot = match ring.place(head) {
-                Place::Taken(slot) => slot,
-                Place::Free => {
-                    if self.clear_queue(gate, head) {
-                        return Front::Empty;
-                    }
-                    continue;
-                }
-                Place::Passed | Place::Behind => {
-                    pause();
-                    continue;
-                }
-            };
-            let waiter = self.waiter(slot);
-            let phase = waiter.state().of(head);
-            if gate.is_closed() && matches!(phase, Some(Phase::Waiting | Phase::Granting)) {
-                return Front::Blocked {
-                    ticket: head,
-                    slot,
-                    due: u64::MAX,
-                };
-            }
-            match phase {
-                Some(phase @ (Phase::Waiting | Phase::Granting)) => {
-                    let now = self.clock.now();
-                    let granting = phase == Phase::Granting;
-                    if now > waiter.deadline.load(Relaxed) {
-                        if granting {
-                            moved |= self.swap_gate(gate, gate.skip());
-                        } else {
-                            waiter.shift(head, Phase::Waiting, Phase::Expired);
-                        }
-                        continue;
-                    }
-                    match self.check(head, slot, gate, now) {
-                        Check::Again => {}
-                        Check::Covered if granting => {
-                            Self::note_decision(waiter, now);
-                            let next = gate.grant(self.slots);
-                            // The grant. From here the accounts will be paid, by whoever comes first.
-                            if self.swap_gate(gate, next) {
-                                self.count_grant(next);
-                                moved = true;
-                            }
-                        }
-                        Check::Covered => {
-                            waiter.shift(head, Phase::Waiting, Phase::Granting);
-                        }
-                        Check::Never if granting => moved |= self.swap_gate(gate, gate.skip()),
-                        Check::Never => {
-                            waiter.shift(head, Phase::Waiting, Phase::Misfit);
-                        }
-                        Check::Short(due) => {
-                            if moved {
-                                self.notify(slot, due);
-                            }
-                            return Front::Blocked {
-                                ticket: head,
-                                slot,
-                                due,
-                            };
-                        }
-                    }
-                }
-                Some(Phase::Cancelled | Phase::Expired | Phase::Misfit) => {
-                    moved |= self.swap_gate(gate, gate.skip());
-                }
-                // An outcome, or the next tenant: the gate has moved since it was read.
-                _ => pause(),
+            if let Some(front) = self.step(&mut moved) {
+                return front;
             }
         }
+    }
+
+    /// One step of that, or what stands at the front if there is none to be done. It carries nothing over but `moved`: what
+    /// a step rests on it reads itself. So it is enough to check each by itself against all that others do
+    /// (`step_models`).
+    fn step(&self, moved: &mut bool) -> Option<Front> {
+        let ring = &self.queue.ring;
+        // The gate before everything else: the exchange that decides holds only if it has not changed since.
+        let gate = self.gate();
+        let head = ring.head();
+        if !gate.head_is(head) {
+            // Decided, but not finished. The gate must be read again behind `head`, so that its
+            // `granted` is known to be about this ticket and not about one that has wrapped around.
+            if gate.head_is(head + 1) && self.gate() == gate {
+                self.finish(head, gate);
+                *moved |= ring.move_head(head);
+            } else {
+                pause();
+            }
+            return None;
+        }
+        if !gate.is_queued() {
+            return Some(Front::Empty);
+        }
+        let slot = match ring.place(head) {
+            Place::Taken(slot) => slot,
+            Place::Free => {
+                if self.clear_queue(gate, head) {
+                    return Some(Front::Empty);
+                }
+                return None;
+            }
+            Place::Passed | Place::Behind => {
+                pause();
+                return None;
+            }
+        };
+        let waiter = self.waiter(slot);
+        let phase = waiter.state().of(head);
+        if gate.is_closed() && matches!(phase, Some(Phase::Waiting | Phase::Granting)) {
+            return Some(Front::Blocked {
+                ticket: head,
+                slot,
+                due: u64::MAX,
+            });
+        }
+        match phase {
+            Some(phase @ (Phase::Waiting | Phase::Granting)) => {
+                let now = self.clock.now();
+                let granting = phase == Phase::Granting;
+                if now > waiter.deadline.load(Relaxed) {
+                    if granting {
+                        *moved |= self.swap_gate(gate, gate.skip());
+                    } else {
+                        waiter.shift(head, Phase::Waiting, Phase::Expired);
+                    }
+                    return None;
+                }
+                match self.check(head, slot, gate, now) {
+                    Check::Again => {}
+                    Check::Covered if granting => {
+                        Self::note_decision(waiter, now);
+                        let next = gate.grant(self.slots);
+                        // The grant. From here the accounts will be paid, by whoever comes first.
+                        if self.swap_gate(gate, next) {
+                            self.count_grant(next);
+                            *moved = true;
+                        }
+                    }
+                    Check::Covered => {
+                        waiter.shift(head, Phase::Waiting, Phase::Granting);
+                    }
+                    Check::Never if granting => *moved |= self.swap_gate(gate, gate.skip()),
+                    Check::Never => {
+                        waiter.shift(head, Phase::Waiting, Phase::Misfit);
+                    }
+                    Check::Short(due) => {
+                        if *moved {
+                            self.notify(slot, due);
+                        }
+                        return Some(Front::Blocked {
+                            ticket: head,
+                            slot,
+                            due,
+                        });
+                    }
+                }
+            }
+            Some(Phase::Cancelled | Phase::Expired | Phase::Misfit) => {
+                *moved |= self.swap_gate(gate, gate.skip());
+            }
+            // An outcome, or the next tenant: the gate has moved since it was read.
+            _ => pause(),
+        }
+        None
     }
 
     /// Notes when a grant is about to be decided: at or before its charges, which are made after the decision. The first
@@ -481,3 +492,7 @@ impl Core {
 #[cfg(all(test, not(shuttle)))]
 #[path = "queue_tests.rs"]
 mod tests;
+
+#[cfg(all(test, loom))]
+#[path = "step_models/mod.rs"]
+mod step_models;

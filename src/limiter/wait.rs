@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Ticket {
     /// The limiter's: a ticket says nothing to another one.
     limiter: u64,
-    number: u64,
+    pub(super) number: u64,
     amounts: Amounts,
     slot: u32,
     spent: bool,
@@ -37,7 +37,7 @@ impl Ticket {
         }
     }
 
-    fn slot(&self) -> usize {
+    pub(super) fn slot(&self) -> usize {
         self.slot as usize
     }
 }
@@ -96,15 +96,20 @@ impl Core {
                 Turn::Over(_) => return Err(Refused::Closed),
                 Turn::Until(plan) => plan,
             };
-            if self.arm(ticket.slot(), seen, plan) {
-                let waiter = self.waiter(ticket.slot());
-                let now = self.clock.now();
-                if plan > now {
-                    let armed = seen | Slot::ARMED;
-                    waiter.sleeper.wait(armed, self.wait_until(plan, now));
-                }
-                waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
+            self.doze(ticket.slot(), seen, plan);
+        }
+    }
+
+    /// Sleeps until `plan`, or until there is a notification after the `seen` ones.
+    pub(super) fn doze(&self, slot: usize, seen: u32, plan: u64) {
+        if self.arm(slot, seen, plan) {
+            let waiter = self.waiter(slot);
+            let now = self.clock.now();
+            if plan > now {
+                let armed = seen | Slot::ARMED;
+                waiter.sleeper.wait(armed, self.wait_until(plan, now));
             }
+            waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
         }
     }
 
@@ -149,7 +154,7 @@ impl Core {
     }
 
     /// Says "I look again at `plan`", unless there was a notification since `seen`.
-    fn arm(&self, slot: usize, seen: u32, plan: u64) -> bool {
+    pub(super) fn arm(&self, slot: usize, seen: u32, plan: u64) -> bool {
         let waiter = self.waiter(slot);
         waiter.plan.store(plan, Release);
         waiter
