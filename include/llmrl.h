@@ -237,6 +237,12 @@ typedef int32_t llmrl_status;
 #define LLMRL_ERR_SAVED -16
 
 /**
+ * The router has no node of that name; or none that a request could go to: it has no node, or
+ * all weights are 0.
+ */
+#define LLMRL_ERR_NODE -17
+
+/**
  * A sentence in English about a status, without a full stop. Never NULL, whatever the
  * number; static, not to be freed.
  */

@@ -2,7 +2,7 @@
 //!
 //! A [`Limiter`] holds up to [`MAX_LIMITS`] limits (requests, tokens, input tokens, output tokens, in flight) that
 //! admit a request all together or not at all, and one queue of those who wait. [`TokenBucket`] and [`InFlight`] are
-//! the bare primitives, and [`feedback`] reads what providers say about their limits. The same is available from C and
+//! the bare primitives, a [`Router`] chooses between many limiters, and [`feedback`] reads what providers say about their limits. The same is available from C and
 //! everything that can call C: `include/llmrl.h`.
 //!
 //! ```
@@ -38,6 +38,7 @@ mod limit;
 mod limiter;
 mod park;
 mod ring;
+mod route;
 mod sync;
 
 pub use clock::{Clock, ManualClock, until_reset};
@@ -47,3 +48,4 @@ pub use limiter::{
     Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Permit,
     Progress, Saved, Stats, Ticket, Wake,
 };
+pub use route::{Node, Routed, RoutedProgress, RoutedTicket, Router, Unrouted};

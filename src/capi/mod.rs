@@ -305,6 +305,7 @@ unsafe fn refuse(refused: Refused, wait: *mut u64) -> llmrl_status {
         Refused::Full => LLMRL_ERR_FULL,
         Refused::Deadline => LLMRL_ERR_DEADLINE,
         Refused::Closed => LLMRL_ERR_CLOSED,
+        Refused::NoNode => LLMRL_ERR_NODE,
         Refused::Cost(_) => LLMRL_ERR_COST,
     }
 }

@@ -1,6 +1,7 @@
 //! Describing and checking a limiter.
 
 use super::learned::Learned;
+use super::wake::Guests;
 use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, queue::Queue, stats::Counters};
 use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
@@ -172,6 +173,7 @@ impl Builder {
             scale,
             slack: scale.to_ticks(slack_ns),
             wake: self.wake,
+            guests: Guests::default(),
             counters: Counters::default(),
             learned: Mutex::new(Learned::new(&entries, now)),
             raises: self.raises,

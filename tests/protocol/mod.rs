@@ -16,6 +16,7 @@ use std::time::Duration;
 mod changing;
 mod leaving;
 mod rounds;
+mod routing;
 #[cfg(shuttle)]
 pub mod storm;
 mod taking;
@@ -28,7 +29,9 @@ use loom::{sync, thread};
 use shuttle::{sync, thread};
 
 pub mod scenarios {
-    pub use super::{changing::*, leaving::*, rounds::*, taking::*, waking::*, windows::*};
+    pub use super::{
+        changing::*, leaving::*, rounds::*, routing::*, taking::*, waking::*, windows::*,
+    };
 }
 
 pub const SECOND: Duration = Duration::from_secs(1);
