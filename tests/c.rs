@@ -11,7 +11,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 6] = ["use", "bare", "layout", "misuse", "threads", "events"];
+const PROGRAMS: [&str; 7] = [
+    "use", "bare", "layout", "misuse", "threads", "events", "route",
+];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
 /// A directory with the shared library in it, under the names that linker and loader look for.

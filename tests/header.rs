@@ -12,12 +12,13 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "status",
     "limit",
     "clock",
     "limiter",
     "permits",
+    "route",
     "stats",
     "feedback",
     "advice",

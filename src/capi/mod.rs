@@ -21,6 +21,7 @@ pub mod in_flight;
 pub mod limit;
 pub mod limiter;
 pub mod permits;
+pub mod route;
 pub mod stats;
 pub mod status;
 mod table;
@@ -225,17 +226,21 @@ unsafe fn copy_in<T: Plain>(from: *const T, size: usize) -> Result<T, llmrl_stat
     Ok(value)
 }
 
+/// Whether [`copy_out`] can write there.
+fn check_room<T>(to: *const T, size: usize) -> Result<(), llmrl_status> {
+    match size {
+        _ if to.is_null() => Err(LLMRL_ERR_NULL),
+        1..=MAX_STRUCT => Ok(()),
+        _ => Err(LLMRL_ERR_SIZE),
+    }
+}
+
 /// Copies out a struct that may grow: a caller's shorter one gets the fields that it has, the rest of a longer one is zeroed.
 ///
 /// # Safety
 /// `to` is null or points to `size` writable bytes.
 unsafe fn copy_out<T: Plain>(to: *mut T, size: usize, value: &T) -> Answer {
-    if to.is_null() {
-        return Err(LLMRL_ERR_NULL);
-    }
-    if size == 0 || size > MAX_STRUCT {
-        return Err(LLMRL_ERR_SIZE);
-    }
+    check_room(to, size)?;
     let known = size.min(size_of::<T>());
     let to = to.cast::<u8>();
     // SAFETY: both ranges lie within the `size` bytes that can be written, as the caller says.

@@ -16,6 +16,7 @@ use crate::limit::Cost;
 use crate::limiter::{Limiter, Wake};
 use crate::park::Sleeper;
 use crate::sync::{Arc, AtomicU64, Mutex, Relaxed, lock};
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 use table::{Spot, Table};
@@ -61,13 +62,18 @@ pub struct Router {
 }
 
 /// One limiter of a [`Router`], as it was when the router was asked.
+#[derive(Clone)]
 pub struct Node {
     name: Arc<[u8]>,
     hash: u64,
     number: u32,
     weight: u32,
     limiter: Limiter,
+    home: Option<Home>,
 }
+
+/// What a binding keeps with a node: the object behind which it has the limiter.
+pub(crate) type Home = Arc<dyn Any + Send + Sync>;
 
 impl Node {
     /// As it was added.
@@ -89,6 +95,10 @@ impl Node {
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
     }
+
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
+    }
 }
 
 impl fmt::Debug for Node {
@@ -103,6 +113,9 @@ impl fmt::Debug for Node {
 }
 
 impl Router {
+    /// The field of the error that there is no node of a name.
+    pub(crate) const NO_SUCH_NODE: &str = "nodes of that name";
+
     /// Most nodes at a time.
     pub const MAX_NODES: usize = 1024;
     /// Longest name, in bytes.
@@ -162,7 +175,16 @@ impl Router {
         weight: u32,
         limiter: &Limiter,
     ) -> Result<u32, OutOfRange> {
-        let name = name.as_ref();
+        self.add_home(name.as_ref(), weight, limiter, None)
+    }
+
+    pub(crate) fn add_home(
+        &self,
+        name: &[u8],
+        weight: u32,
+        limiter: &Limiter,
+        home: Option<Home>,
+    ) -> Result<u32, OutOfRange> {
         OutOfRange::check("name (bytes)", name.len() as u64, 1, Self::MAX_NAME as u64)?;
         self.change(|nodes, number| {
             let same = nodes.iter().filter(|node| *node.name == *name).count() as u64;
@@ -174,6 +196,7 @@ impl Router {
                 number: *number,
                 weight,
                 limiter: limiter.clone(),
+                home,
             }));
             *number += 1;
             Ok(*number - 1)
@@ -199,19 +222,9 @@ impl Router {
     pub fn set_weight(&self, name: impl AsRef<[u8]>, weight: u32) -> Result<(), OutOfRange> {
         self.change(|nodes, _| {
             let index = find(nodes, name.as_ref())?;
-            let Node {
-                name,
-                hash,
-                number,
-                limiter,
-                ..
-            } = &*nodes[index];
             nodes[index] = Arc::new(Node {
-                name: name.clone(),
-                hash: *hash,
-                number: *number,
                 weight,
-                limiter: limiter.clone(),
+                ..(*nodes[index]).clone()
             });
             Ok(())
         })
@@ -397,5 +410,5 @@ fn check(cost: &Cost) -> Result<(), Unrouted> {
 
 fn find(nodes: &[Arc<Node>], name: &[u8]) -> Result<usize, OutOfRange> {
     let found = nodes.iter().position(|node| *node.name == *name);
-    found.ok_or(OutOfRange::count("nodes of that name", 0, 1))
+    found.ok_or(OutOfRange::count(Router::NO_SUCH_NODE, 0, 1))
 }
