@@ -943,8 +943,8 @@ llmrl_status llmrl_router_remove(const struct llmrl_router *r,
  *
  * Returns LLMRL_OK; LLMRL_ERR_NODE: no node has a weight; LLMRL_ERR_NULL.
  *
- * Cost: about a nanosecond for each node, more if weights differ; on a ring one MD5 and
- * a binary search. A lock is held for some nanoseconds.
+ * Cost: some nanoseconds for each node, more if weights differ; on a ring one MD5 and a
+ * binary search. A lock is held for some nanoseconds.
  */
 llmrl_status llmrl_router_node_for(const struct llmrl_router *r,
                                    const void *key,

@@ -372,8 +372,8 @@ pub unsafe extern "C" fn llmrl_router_remove(
 ///
 /// Returns LLMRL_OK; LLMRL_ERR_NODE: no node has a weight; LLMRL_ERR_NULL.
 ///
-/// Cost: about a nanosecond for each node, more if weights differ; on a ring one MD5 and
-/// a binary search. A lock is held for some nanoseconds.
+/// Cost: some nanoseconds for each node, more if weights differ; on a ring one MD5 and a
+/// binary search. A lock is held for some nanoseconds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn llmrl_router_node_for(
     r: *const llmrl_router,

@@ -128,7 +128,7 @@ impl Router {
     pub const MAX_POINTS: u64 = 1 << 20;
 
     /// A router without nodes. A key draws a number at each node and belongs to the smallest one: weighted rendezvous, shares
-    /// exact to 1 in 4000. A look-up costs about 1 ns per node, 5 ns if weights differ.
+    /// exact to 1 in 4000. A look-up costs some nanoseconds per node, about four times as many if weights differ.
     pub fn new() -> Self {
         Self::with(None)
     }

@@ -35,31 +35,47 @@ pub(super) fn mix(x: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// What a node has drawn for a key.
+/// Of a key at a node. Never 0.
+#[inline(always)]
+pub(super) fn hash(key: u64, name: u64) -> u64 {
+    mix(key ^ name).max(1)
+}
+
+/// What the node of that index has drawn for a key.
 #[derive(Clone, Copy)]
 pub(super) struct Draw {
     hash: u64,
     cost: u64,
     weight: u32,
+    index: u32,
 }
 
 impl Draw {
     #[inline]
-    pub(super) fn new(key: u64, name: u64, weight: u32) -> Self {
-        let hash = mix(key ^ name).max(1);
+    pub(super) fn new(key: u64, name: u64, weight: u32, index: u32) -> Self {
+        let hash = hash(key, name);
         Self {
             hash,
             cost: (64 << POINT) - log2(hash),
             weight,
+            index,
         }
     }
 
-    /// Less is first.
-    #[inline]
+    pub(super) fn index(&self) -> usize {
+        self.index as usize
+    }
+
+    /// Less is first; equal are those for which the names decide.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         let mine = u128::from(self.cost) * u128::from(other.weight);
         let others = u128::from(other.cost) * u128::from(self.weight);
         mine.cmp(&others).then(other.hash.cmp(&self.hash))
+    }
+
+    #[inline]
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        self.compare(other) == Ordering::Less
     }
 }
 
@@ -156,7 +172,7 @@ mod tests {
     fn equal_weights_are_decided_by_the_hash() {
         for step in 0..50_000 {
             let (key, names) = (mix(step), [mix(step ^ 1 << 40), mix(step ^ 1 << 41)]);
-            let [a, b] = names.map(|name| Draw::new(key, name, 7));
+            let [a, b] = names.map(|name| Draw::new(key, name, 7, 0));
             let by_hash = mix(key ^ names[1]).cmp(&mix(key ^ names[0]));
             assert_eq!(a.compare(&b), by_hash);
         }
@@ -164,6 +180,7 @@ mod tests {
             hash,
             cost: (64 << POINT) - log2(hash),
             weight: 3,
+            index: 0,
         };
         assert_eq!(near(u64::MAX).compare(&near(u64::MAX - 1)), Ordering::Less);
     }

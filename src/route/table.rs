@@ -4,17 +4,25 @@ use super::Node;
 use super::ring::{self, Ring};
 use super::score::{self, Draw, mix};
 use crate::sync::Arc;
-use std::cmp::Ordering;
 
 /// What never changes; a change makes another one.
 pub(super) struct Table {
     /// In the order in which they were added.
     pub(super) nodes: Box<[Arc<Node>]>,
+    /// Those that have a weight, by name: of two that are alike the first one counts.
+    live: Box<[Live]>,
     placement: Placement,
 }
 
+/// What a look-up needs of a node, side by side.
+struct Live {
+    hash: u64,
+    weight: u32,
+    index: u32,
+}
+
 enum Placement {
-    /// If all weights that are not 0 are the same, hashes can be compared without logarithms.
+    /// If all weights are the same, hashes can be compared without logarithms.
     Rendezvous {
         is_even: bool,
     },
@@ -38,17 +46,25 @@ impl Spot {
 impl Table {
     /// With points on a ring, or without a ring.
     pub(super) fn new(nodes: Vec<Arc<Node>>, replicas: Option<u32>) -> Self {
+        let mut by_name: Vec<_> = (0..nodes.len()).collect();
+        by_name.retain(|&index| nodes[index].weight > 0);
+        by_name.sort_unstable_by(|&a, &b| nodes[a].name.cmp(&nodes[b].name));
+        let live = by_name.into_iter().map(|index| Live {
+            hash: nodes[index].hash,
+            weight: nodes[index].weight,
+            index: index as u32,
+        });
+        let live: Box<[_]> = live.collect();
+        let is_even = live.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         let placement = match replicas {
             Some(replicas) => Placement::Ring(Ring::new(&nodes, replicas)),
-            None => {
-                let mut weights = nodes.iter().map(|node| node.weight).filter(|&w| w > 0);
-                let first = weights.next();
-                let is_even = weights.all(|weight| Some(weight) == first);
-                Placement::Rendezvous { is_even }
-            }
+            None => Placement::Rendezvous { is_even },
         };
-        let nodes = nodes.into();
-        Self { nodes, placement }
+        Self {
+            nodes: nodes.into(),
+            live,
+            placement,
+        }
     }
 
     pub(super) fn spot(&self, key: &[u8]) -> Spot {
@@ -65,17 +81,26 @@ impl Table {
 
     /// The node to which `spot` belongs, if any has a weight.
     pub(super) fn first(&self, spot: Spot) -> Option<&Arc<Node>> {
-        match &self.placement {
+        let index = match &self.placement {
             Placement::Rendezvous { is_even: true } => {
-                let hash = |node: &Node| mix(spot.upper() ^ node.hash).max(1);
-                self.live()
-                    .max_by(|a, b| hash(a).cmp(&hash(b)).then_with(|| b.name.cmp(&a.name)))
+                let hashes = self
+                    .live
+                    .iter()
+                    .map(|live| score::hash(spot.upper(), live.hash));
+                let best = |best: (u64, usize), (at, hash)| match hash > best.0 {
+                    true => (hash, at),
+                    false => best,
+                };
+                let (_, at) = hashes.enumerate().fold((0, 0), best);
+                self.live.get(at)?.index as usize
             }
             Placement::Rendezvous { is_even: false } => {
-                self.drawn(spot).min_by(before).map(|(_, node)| node)
+                let first = |a: Draw, b: Draw| if b.is_before(&a) { b } else { a };
+                self.drawn(spot).reduce(first)?.index()
             }
-            Placement::Ring(ring) => ring.from(spot.0).next().map(|index| &self.nodes[index]),
-        }
+            Placement::Ring(ring) => ring.from(spot.0).next()?,
+        };
+        Some(&self.nodes[index])
     }
 
     /// All nodes that have a weight, beginning with the one to which `spot` belongs; each next one is where it would belong
@@ -84,11 +109,13 @@ impl Table {
         match &self.placement {
             Placement::Rendezvous { .. } => {
                 let mut drawn: Vec<_> = self.drawn(spot).collect();
-                drawn.sort_unstable_by(before);
-                drawn.into_iter().map(|(_, node)| node.clone()).collect()
+                // Stable, for those that are alike.
+                drawn.sort_by(Draw::compare);
+                let nodes = drawn.iter().map(|draw| self.nodes[draw.index()].clone());
+                nodes.collect()
             }
             Placement::Ring(ring) => {
-                let count = self.live().count();
+                let count = self.live.len();
                 let mut is_there = vec![false; self.nodes.len()];
                 let first_points = ring
                     .from(spot.0)
@@ -101,16 +128,8 @@ impl Table {
         }
     }
 
-    fn drawn(&self, spot: Spot) -> impl Iterator<Item = (Draw, &Arc<Node>)> {
-        let draw = move |node: &Node| Draw::new(spot.upper(), node.hash, node.weight);
-        self.live().map(move |node| (draw(node), node))
+    fn drawn(&self, spot: Spot) -> impl Iterator<Item = Draw> {
+        let draw = move |live: &Live| Draw::new(spot.upper(), live.hash, live.weight, live.index);
+        self.live.iter().map(draw)
     }
-
-    fn live(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.iter().filter(|node| node.weight > 0)
-    }
-}
-
-fn before(a: &(Draw, &Arc<Node>), b: &(Draw, &Arc<Node>)) -> Ordering {
-    a.0.compare(&b.0).then_with(|| a.1.name.cmp(&b.1.name))
 }
