@@ -64,17 +64,18 @@
  *     cost        what a request uses: requests, and tokens of several kinds
  *     permit      a request that was admitted, until it is settled, released or cancelled
  *     ticket      a request that waits; it becomes a permit, under the same number
+ *     router      limiters by name: which one a key belongs to, which one admits first
  *
  *
  * RULES, which hold for every function and are not repeated there
  *
  * Threads. A function that takes a const pointer to an object may be called from any thread at
- * any time, whatever other threads do with the object. That is every function except the four
+ * any time, whatever other threads do with the object. That is every function except the five
  * that free one: when an object is freed, no other thread may be using it, then or later.
  *
  * Answers. Below zero is an error, and what else there is to know stands at llmrl_status. When
  * a function fails, it has changed nothing. Out-parameters are written only on success; wait_ns
- * also with LLMRL_REFUSED and LLMRL_PENDING, and message always.
+ * and llmrl_routed also with LLMRL_REFUSED and LLMRL_PENDING, and message always.
  *
  * Pointers. NULL where an object or a struct is needed is answered with LLMRL_ERR_NULL, and a
  * pointer to something else with LLMRL_ERR_HANDLE, as far as that can be told. Structs are
@@ -235,6 +236,12 @@ typedef int32_t llmrl_status;
 
 /** What was saved cannot be read, or is of other limits. Make the limiter without it. */
 #define LLMRL_ERR_SAVED -16
+
+/**
+ * The router has no node of that name; or none that a request could go to: it has no node, or
+ * all weights are 0.
+ */
+#define LLMRL_ERR_NODE -17
 
 /**
  * A sentence in English about a status, without a full stop. Never NULL, whatever the
@@ -960,6 +967,252 @@ llmrl_status llmrl_map_top(const struct llmrl_map *map,
                            size_t key_struct_size,
                            size_t count,
                            size_t *written);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Router
+ *
+ * Limiters by name. For one limit in many parts: which part a key belongs to, always
+ * the same one in every process and language. And for many deployments of one model:
+ * the one that can admit a request soonest, with a key to keep to or without.
+ *
+ * A key draws a number at each node, and belongs to the node with the smallest:
+ * weighted rendezvous. A node that comes takes keys from all others in proportion to
+ * its weight, one that goes leaves its keys to them, and nothing else moves.
+ *
+ *     llmrl_router_new(NULL, 0, &router, NULL, 0);
+ *     llmrl_router_add(router, "east", 4, 3, east, NULL, NULL, 0);
+ *     llmrl_router_add(router, "west", 4, 1, west, NULL, NULL, 0);
+ *     llmrl_router_acquire(router, &cost, "tenant 17", 9, LLMRL_FOREVER,
+ *                          &routed, sizeof routed);
+ *     ...                                     send it to node routed.node
+ *     llmrl_settle(routed.limiter, routed.permit, &used);
+ * ---------------------------------------------------------------------------------------- */
+
+/** A router. See llmrl_router_new(). */
+typedef struct llmrl_router llmrl_router;
+
+/**
+ * What can be chosen of a router. May grow at the end in later versions, so its size is
+ * passed along with it; all zeros, like NULL in its place, means the defaults.
+ */
+typedef struct llmrl_router_options {
+    /** Zero. */
+    uint32_t flags;
+    /**
+     * 0: weighted rendezvous. 1 to 10000: keys are placed on a ring instead, on which
+     * each node has so many points for each unit of its weight, at the MD5 of "name:0",
+     * "name:1" and so on; for those whose keys are placed like that already. There may be
+     * 1048576 points in all, of 32 bytes each.
+     */
+    uint32_t replicas;
+    /**
+     * Called when a ticket of the router should be polled, with its number; NULL if
+     * tickets are not used, or are polled anyway. As that of a limiter: see
+     * llmrl_wake_fn.
+     */
+    llmrl_wake_fn wake;
+    /**
+     * Handed to wake as it is. Must stay valid until llmrl_router_free() has returned,
+     * and every call on its limiters that was under way by then.
+     */
+    void *wake_ctx;
+} llmrl_router_options;
+
+/**
+ * A request that was admitted at a node, or waits at all of them, or was refused. May
+ * grow at the end in later versions, so its size is passed along with it.
+ */
+typedef struct llmrl_routed {
+    /**
+     * With LLMRL_OK the permit, which is held: to be ended with llmrl_settle() and the
+     * like, and with the limiter below. Else 0.
+     */
+    llmrl_permit permit;
+    /** With LLMRL_PENDING the number of the router's ticket. Else 0. */
+    uint64_t ticket;
+    /**
+     * With LLMRL_REFUSED the shortest wait of all nodes, and with LLMRL_PENDING when to
+     * poll; LLMRL_FOREVER if no time is known. Else 0.
+     */
+    uint64_t wait_ns;
+    /**
+     * The node's limiter, as it was added: of the node that has admitted the request,
+     * or that refuses it for the shortest time. With LLMRL_PENDING NULL.
+     */
+    const llmrl_limiter *limiter;
+    /** The number of that node; see llmrl_router_add(). With LLMRL_PENDING 0. */
+    uint32_t node;
+    /** Zero. */
+    uint32_t reserved0;
+} llmrl_routed;
+
+/**
+ * Makes a router without nodes. options may be NULL; options_size is sizeof *options.
+ * message is as in llmrl_limiter_new().
+ *
+ * - LLMRL_OK: *out is the router, to be freed with llmrl_router_free().
+ * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS: see message.
+ * - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: out.
+ */
+llmrl_status llmrl_router_new(const struct llmrl_router_options *options,
+                              size_t options_size,
+                              struct llmrl_router **out,
+                              char *message,
+                              size_t message_size);
+
+/**
+ * Gives the router up; NULL is allowed. No other thread may be in a call on it, or make
+ * one later. Tickets leave their queues. Its limiters, and permits, are not touched.
+ */
+void llmrl_router_free(struct llmrl_router *r);
+
+/**
+ * Adds a node. name is name_size bytes, 1 to 255 and of any kind, and no other node's;
+ * weight is its share of the keys and requests, 0 to 1000000, in the sum of all weights:
+ * with 0 it gets none. There may be 1024 nodes. message is as in llmrl_limiter_new().
+ *
+ * *node, if node is not NULL, is the number by which answers name the node: how many
+ * had been added before. No other one gets it when this one has gone.
+ *
+ * The limiter may be used without the router, too, and in several routers. Its memory
+ * stays for as long as it is a node. llmrl_limiter_free() closes it: then the router
+ * passes it over, until it is removed.
+ *
+ * Others may use the router meanwhile. Whoever waits has no place at the new node.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_RANGE, see message; LLMRL_ERR_NULL; LLMRL_ERR_HANDLE: l.
+ */
+llmrl_status llmrl_router_add(const struct llmrl_router *r,
+                              const void *name,
+                              size_t name_size,
+                              uint32_t weight,
+                              const llmrl_limiter *l,
+                              uint32_t *node,
+                              char *message,
+                              size_t message_size);
+
+/**
+ * Another weight for the node of that name. Keys move only to it, or only away from it.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_NODE; LLMRL_ERR_RANGE: above 1000000, or too many points on
+ * the ring; LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_router_set_weight(const struct llmrl_router *r,
+                                     const void *name,
+                                     size_t name_size,
+                                     uint32_t weight);
+
+/**
+ * Takes the node of that name away: it gets no keys and no more requests. Permits that
+ * are held are not touched. Tickets and threads that wait may still be admitted there;
+ * close its limiter, and they wait for the other nodes only.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NODE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_router_remove(const struct llmrl_router *r,
+                                 const void *name,
+                                 size_t name_size);
+
+/**
+ * The node to which a key belongs, whatever its limiter would say: to spread one limit
+ * over parts. A key is key_size bytes of any kind, also none. *node is its number and
+ * *l its limiter, as it was added; either may be NULL.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_NODE: no node has a weight; LLMRL_ERR_NULL.
+ *
+ * Cost: some nanoseconds for each node, more if weights differ; on a ring one MD5 and a
+ * binary search. A lock is held for some nanoseconds.
+ */
+llmrl_status llmrl_router_node_for(const struct llmrl_router *r,
+                                   const void *key,
+                                   size_t key_size,
+                                   uint32_t *node,
+                                   const llmrl_limiter **l);
+
+/**
+ * Asks now. With a key, its node is asked first, and then the others in an order that is
+ * the key's own; without (key is NULL), a node chosen by weight comes first. out_size is
+ * sizeof *out.
+ *
+ * - LLMRL_OK: admitted at *out's node. The permit belongs to *out's limiter.
+ * - LLMRL_REFUSED: not now. *out says after how long, and where; nothing is held.
+ * - LLMRL_ERR_NEVER: too much for every node that is not closed. LLMRL_ERR_CLOSED: all
+ *   are. LLMRL_ERR_NODE: there is none, or none that has a weight. LLMRL_ERR_FULL: as
+ *   many permits are held at the node as it was made for. LLMRL_ERR_COST, LLMRL_ERR_NULL,
+ *   LLMRL_ERR_FLAGS, LLMRL_ERR_SIZE.
+ */
+llmrl_status llmrl_router_try_acquire(const struct llmrl_router *r,
+                                      const llmrl_cost *cost,
+                                      const void *key,
+                                      size_t key_size,
+                                      struct llmrl_routed *out,
+                                      size_t out_size);
+
+/**
+ * Asks, and blocks the thread until a node admits it, for timeout_ns at most. It waits
+ * in the queues of all nodes, in its turn in each, and is admitted by the first; a node
+ * that is paused, closed, full, or too small for it is passed over.
+ *
+ * Answers as llmrl_acquire(), of the node that came closest, and as
+ * llmrl_router_try_acquire(). LLMRL_ERR_DEADLINE at once only if the timeout is too short
+ * for every node even without those who wait already. To get threads out, close the
+ * limiters.
+ */
+llmrl_status llmrl_router_acquire(const struct llmrl_router *r,
+                                  const llmrl_cost *cost,
+                                  const void *key,
+                                  size_t key_size,
+                                  uint64_t timeout_ns,
+                                  struct llmrl_routed *out,
+                                  size_t out_size);
+
+/**
+ * Asks, and joins the queues of all nodes if none admits it now. Never blocks.
+ *
+ * - LLMRL_OK: admitted at once, as in llmrl_router_try_acquire().
+ * - LLMRL_PENDING: *out's ticket waits. Poll it when *out's wait_ns have passed, or when
+ *   the router's wake callback is called with it, whichever is first: see
+ *   llmrl_enqueue().
+ * - Errors as in llmrl_router_acquire().
+ *
+ * A ticket has a place in each queue. One that is not polled may be granted at several
+ * nodes, all of which hold its cost until it is polled or cancelled: then all but one
+ * get everything back.
+ */
+llmrl_status llmrl_router_enqueue(const struct llmrl_router *r,
+                                  const llmrl_cost *cost,
+                                  const void *key,
+                                  size_t key_size,
+                                  uint64_t timeout_ns,
+                                  struct llmrl_routed *out,
+                                  size_t out_size);
+
+/**
+ * Looks how a ticket stands, and moves all queues along.
+ *
+ * - LLMRL_OK: admitted, as in llmrl_router_try_acquire(). The ticket has ended; from here
+ *   on there is a permit.
+ * - LLMRL_PENDING: as in llmrl_router_enqueue(), with another wait.
+ * - LLMRL_ERR_DEADLINE, LLMRL_ERR_CLOSED, LLMRL_ERR_NEVER, LLMRL_ERR_FULL: it has ended, at
+ *   every node, and this is what the one says that came closest.
+ * - LLMRL_ERR_STALE: it had ended before, or is not this router's.
+ * - LLMRL_ERR_BUSY: another thread polls it, and will be told what this call would have
+ *   been.
+ * - LLMRL_ERR_NULL, LLMRL_ERR_SIZE: out. It waits as before.
+ */
+llmrl_status llmrl_router_poll(const struct llmrl_router *r,
+                               uint64_t ticket,
+                               struct llmrl_routed *out,
+                               size_t out_size);
+
+/**
+ * Ends a ticket: it leaves all queues, and what was granted gets everything back.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
+ * cancel again.
+ */
+llmrl_status llmrl_router_cancel(const struct llmrl_router *r, uint64_t ticket);
 
 
 /* ----------------------------------------------------------------------------------------

@@ -121,6 +121,8 @@ pub enum Refused {
     Deadline,
     /// The limiter is closed.
     Closed,
+    /// There is no limiter to ask: the [`Router`](crate::Router) has no node, or none with a weight.
+    NoNode,
     /// The cost itself is invalid.
     Cost(OutOfRange),
 }
@@ -137,6 +139,7 @@ impl fmt::Display for Refused {
             Self::Full => f.write_str("the queue is full; raise max_waiters or shed load"),
             Self::Deadline => f.write_str("the wait would outlast the timeout"),
             Self::Closed => f.write_str("the limiter is closed"),
+            Self::NoNode => f.write_str("no node has a weight"),
             Self::Cost(error) => write!(f, "cost: {error}"),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Limiter`] holds up to [`MAX_LIMITS`] limits (requests, tokens, input tokens, output tokens, in flight) that
 //! admit a request all together or not at all, and one queue of those who wait. [`TokenBucket`] and [`InFlight`] are
-//! the bare primitives, and [`feedback`] reads what providers say about their limits. The same is available from C and
+//! the bare primitives, a [`Router`] chooses between many limiters, and [`feedback`] reads what providers say about their limits. The same is available from C and
 //! everything that can call C: `include/llmrl.h`.
 //!
 //! ```
@@ -40,6 +40,7 @@ mod limiter;
 mod map;
 mod park;
 mod ring;
+mod route;
 mod sync;
 
 pub use chain::{Chain, ChainPermit, ChainProgress, ChainRefused, ChainTicket, MAX_LEVELS};
@@ -51,3 +52,4 @@ pub use limiter::{
     Permit, Progress, Saved, Stats, Ticket, Wake,
 };
 pub use map::{Keyed, LimiterMap, MAX_KEY, MapError, MapStats, Overflow};
+pub use route::{Node, Routed, RoutedProgress, RoutedTicket, Router, Unrouted};

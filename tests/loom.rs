@@ -134,6 +134,16 @@ models! {
     a_refund_from_before_the_line_0: ALL => a_refund_from_before_the_line();
 }
 
+// Two nodes of a router; two threads, and three.
+models! {
+    a_routed_event_loop_0: 3 => a_routed_event_loop_is_called(0);
+    a_routed_event_loop_1: 3 => a_routed_event_loop_is_called(1);
+    two_nodes_grant_0: 2 => two_nodes_grant(0);
+    two_nodes_grant_1: 2 => two_nodes_grant(1);
+    a_ticket_leaves_as_two_nodes_grant_0: 2 => a_ticket_leaves_as_two_nodes_grant(0);
+    a_ticket_leaves_as_two_nodes_grant_1: 1 => a_ticket_leaves_as_two_nodes_grant(1);
+}
+
 // Three threads.
 models! {
     two_takers_and_a_waiter_1: 2 => two_takers_and_a_waiter(1);

@@ -71,6 +71,10 @@ models! {
     refunds_without_their_charges_1 => refunds_without_their_charges();
     a_thread_inherits_the_slot_0 => a_thread_inherits_the_slot();
     rollback => rollback_mints_nothing();
+    a_routed_event_loop_1 => a_routed_event_loop_is_called(1);
+    two_nodes_grant_0 => two_nodes_grant(0);
+    two_nodes_grant_1 => two_nodes_grant(1);
+    a_ticket_leaves_as_two_nodes_grant_1 => a_ticket_leaves_as_two_nodes_grant(1);
     two_helpers_3 => two_helpers(3);
     a_fixed_window_turns => a_window_turns(second(Limit::fixed_window, 1));
     a_log_turns => a_window_turns(second(Limit::sliding_window_log, 1));

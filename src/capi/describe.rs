@@ -2,7 +2,7 @@
 
 use super::limit::llmrl_limit;
 use super::limiter::{
-    LLMRL_MAX_LIMITS, LLMRL_RAISE_LIMITS, llmrl_options, llmrl_permit, wall_clock,
+    LLMRL_MAX_LIMITS, LLMRL_RAISE_LIMITS, llmrl_options, llmrl_permit, llmrl_wake_fn, wall_clock,
 };
 use super::status::*;
 use super::{Message, live, read};
@@ -17,9 +17,16 @@ const MAX_PERMITS: usize = Builder::MAX_WAITERS;
 const _: () = assert!(Builder::MAX_WAITERS + MAX_PERMITS <= super::table::MAX_ENTRIES);
 const _: () = assert!(LLMRL_MAX_LIMITS as usize == MAX_LIMITS);
 
-struct Callback {
+pub(super) struct Callback {
     function: unsafe extern "C" fn(*mut c_void, llmrl_permit),
     context: *mut c_void,
+}
+
+impl Callback {
+    /// Nothing, if C has given none.
+    pub(super) fn new(function: llmrl_wake_fn, context: *mut c_void) -> Option<Self> {
+        function.map(|function| Self { function, context })
+    }
 }
 
 // SAFETY: the header says that the function is called by any thread, with the context that it was given.
@@ -131,11 +138,8 @@ pub(super) unsafe fn describe(
         // SAFETY: a live clock, or what is checked here, as the caller says.
         builder = builder.clock(Clock::from(unsafe { live(options.clock) }?.clock()));
     }
-    if let Some(function) = options.wake {
-        builder = builder.wake(Arc::new(Callback {
-            function,
-            context: options.wake_ctx,
-        }));
+    if let Some(wake) = Callback::new(options.wake, options.wake_ctx) {
+        builder = builder.wake(Arc::new(wake));
     }
     if !options.saved.is_null() {
         let bytes = options.saved.cast::<u8>();

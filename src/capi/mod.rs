@@ -23,6 +23,7 @@ pub mod limit;
 pub mod limiter;
 pub mod map;
 pub mod permits;
+pub mod route;
 pub mod stats;
 pub mod status;
 mod table;
@@ -232,15 +233,21 @@ unsafe fn copy_in<T: Plain>(from: *const T, size: usize) -> Result<T, llmrl_stat
     Ok(value)
 }
 
+/// Whether [`copy_out`] can write there.
+fn check_room<T>(to: *const T, size: usize) -> Result<(), llmrl_status> {
+    match size {
+        _ if to.is_null() => Err(LLMRL_ERR_NULL),
+        1..=MAX_STRUCT => Ok(()),
+        _ => Err(LLMRL_ERR_SIZE),
+    }
+}
+
 /// Copies out a struct that may grow: a caller's shorter one gets the fields that it has, the rest of a longer one is zeroed.
 ///
 /// # Safety
 /// `to` is null or points to `size` writable bytes.
 unsafe fn copy_out<T: Plain>(to: *mut T, size: usize, value: &T) -> Answer {
-    if to.is_null() {
-        return Err(LLMRL_ERR_NULL);
-    }
-    check_size(size)?;
+    check_room(to, size)?;
     let known = size.min(size_of::<T>());
     let to = to.cast::<u8>();
     // SAFETY: both ranges lie within the `size` bytes that can be written, as the caller says.
@@ -310,6 +317,7 @@ unsafe fn refuse(refused: Refused, wait: *mut u64) -> llmrl_status {
         Refused::Full => LLMRL_ERR_FULL,
         Refused::Deadline => LLMRL_ERR_DEADLINE,
         Refused::Closed => LLMRL_ERR_CLOSED,
+        Refused::NoNode => LLMRL_ERR_NODE,
         Refused::Cost(_) => LLMRL_ERR_COST,
     }
 }

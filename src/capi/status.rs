@@ -90,6 +90,10 @@ pub const LLMRL_ERR_HANDLE: llmrl_status = -15;
 /// What was saved cannot be read, or is of other limits. Make the limiter without it.
 pub const LLMRL_ERR_SAVED: llmrl_status = -16;
 
+/// The router has no node of that name; or none that a request could go to: it has no node, or
+/// all weights are 0.
+pub const LLMRL_ERR_NODE: llmrl_status = -17;
+
 /// As a timeout: wait without end. As a wait: no time is known, because it takes an
 /// event, such as the release of a permit.
 pub const LLMRL_FOREVER: u64 = u64::MAX;
@@ -118,6 +122,7 @@ pub extern "C" fn llmrl_strerror(status: llmrl_status) -> *const c_char {
         LLMRL_ERR_PANIC => c"defect in libllmrl; the limiter is closed",
         LLMRL_ERR_HANDLE => c"not a live object of this kind",
         LLMRL_ERR_SAVED => c"the saved state is damaged, or of other limits; start without it",
+        LLMRL_ERR_NODE => c"no such node, or no node has a weight",
         _ => c"unknown status",
     };
     text.as_ptr()

@@ -2,6 +2,7 @@
 
 use super::learned::Learned;
 use super::queue::{Lazy, Queue};
+use super::wake::Guests;
 use super::{Core, Hot, Limiter, MAX_LIMITS, Saved, Wake, stats::Counters};
 use crate::clock::{Alarm, Clock};
 use crate::error::{ConfigError, OutOfRange};
@@ -192,6 +193,7 @@ impl Builder {
             scale,
             slack: scale.to_ticks(slack_ns),
             wake: self.wake,
+            guests: Guests::default(),
             counters: Counters::default(),
             learned: Mutex::new(Learned::new(&entries, now)),
             raises: self.raises,

@@ -93,6 +93,12 @@ impl Core {
         }
     }
 
+    /// When a request would be due if nobody were ahead of it: it is not admitted earlier, unless something comes back.
+    pub(super) fn due_alone(&self, amounts: &Amounts, now: u64) -> u64 {
+        self.due_after(now, None, |ledger| (0, self.amount(ledger, amounts)))
+            .0
+    }
+
     /// When the ticket in `slot` would be due, as far as time alone decides.
     pub(super) fn due_in_turn(&self, slot: usize, front: usize, now: u64) -> u64 {
         let (due, _) = self.due_after(now, Some(front), |ledger| {

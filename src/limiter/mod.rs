@@ -53,7 +53,7 @@ pub const MAX_LIMITS: usize = 8;
 
 /// Limits that admit a request all together or not at all, and the queue of those who wait.
 ///
-/// Thread-safe: share it by reference or in an `Arc`. Admitting and settling neither lock nor allocate nor
+/// Thread-safe. Cheap to clone; clones are the same limiter. Admitting and settling neither lock nor allocate nor
 /// call the system. Whoever waits first is served first; nobody passes the queue.
 ///
 /// ```
@@ -70,6 +70,7 @@ pub const MAX_LIMITS: usize = 8;
 /// permit.settle(&Cost::tokens(1_180, 212))?;                  // what the answer says was used
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Clone)]
 pub struct Limiter {
     core: Arc<Core>,
 }
@@ -108,6 +109,7 @@ pub(crate) struct Core {
     slack: u64,
     queue: queue::Lazy,
     wake: Option<Arc<dyn Wake>>,
+    guests: wake::Guests,
     counters: stats::Counters,
     /// The limits as they are, in the caller's order; held while one is changed.
     limits: Mutex<Vec<build::Entry>>,
@@ -241,6 +243,32 @@ impl Limiter {
 
     pub(crate) fn leave(&self, mut ticket: Ticket) {
         self.core.leave(&mut ticket);
+    }
+
+    /// A place in the queue for one who stands in others', too: `guest` is called when it should be looked at, with
+    /// nothing to tell. See [`advance_guest`](Self::advance_guest).
+    pub(crate) fn enqueue_guest(
+        &self,
+        cost: &Cost,
+        timeout: Option<Duration>,
+        guest: &Arc<dyn Wake>,
+    ) -> Result<Ticket, Refused> {
+        self.core.enqueue_guest(cost.amounts()?, timeout, guest)
+    }
+
+    /// [`advance_ticket`](Self::advance_ticket) of a guest, by which it must come to its end, or by
+    /// [`leave_guest`](Self::leave_guest): its callback is kept until then.
+    pub(crate) fn advance_guest(&self, ticket: &mut Ticket, guest: &Arc<dyn Wake>) -> Step {
+        let step = self.core.poll(ticket);
+        if !matches!(step, Step::Pending { .. }) {
+            self.core.guests.leave(ticket.slot(), guest);
+        }
+        step
+    }
+
+    pub(crate) fn leave_guest(&self, mut ticket: Ticket, guest: &Arc<dyn Wake>) {
+        self.core.leave(&mut ticket);
+        self.core.guests.leave(ticket.slot(), guest);
     }
 
     /// Counts usage that has not passed here: another process's, or what a report says; also tokens without a request.

@@ -1,13 +1,13 @@
 //! The queue: joining, moving the head, leaving. Anybody who touches the limiter can do every step but the owner's.
 
-use super::Core;
 use super::wait::Ticket;
+use super::{Core, Wake};
 use crate::error::Refused;
 use crate::limit::Amounts;
 use crate::limit::account::{Account, TAG_MASK, never_fits};
 use crate::ring::gate::Gate;
 use crate::ring::{Phase, Place, Ring, Slot};
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause, zeroed};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicU64, Relaxed, pause, zeroed};
 use std::ops::Deref;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -112,6 +112,26 @@ impl Core {
         timeout: Option<Duration>,
         token: u64,
     ) -> Result<Ticket, Refused> {
+        self.take_place(amounts, timeout, token, None)
+    }
+
+    /// For a waiter that stands in other queues, too, and has a callback of its own.
+    pub(super) fn enqueue_guest(
+        &self,
+        amounts: Amounts,
+        timeout: Option<Duration>,
+        guest: &Arc<dyn Wake>,
+    ) -> Result<Ticket, Refused> {
+        self.take_place(amounts, timeout, 0, Some(guest))
+    }
+
+    fn take_place(
+        &self,
+        amounts: Amounts,
+        timeout: Option<Duration>,
+        token: u64,
+        guest: Option<&Arc<dyn Wake>>,
+    ) -> Result<Ticket, Refused> {
         if self.gate().is_closed() {
             return Err(Refused::Closed);
         }
@@ -122,7 +142,12 @@ impl Core {
         let deadline = timeout.map_or(u64::MAX, |timeout| {
             now.saturating_add(self.scale.duration_to_ticks(timeout))
         });
-        if timeout.is_some() && self.due_at_the_end(&amounts, now).0 > deadline {
+        let due = || match guest {
+            None => self.due_at_the_end(&amounts, now).0,
+            // Those ahead are guests as well, most of whom will be admitted elsewhere.
+            Some(_) => self.due_alone(&amounts, now),
+        };
+        if timeout.is_some() && due() > deadline {
             return Err(Refused::Deadline);
         }
         let queue = &self.queue;
@@ -137,6 +162,10 @@ impl Core {
         waiter.since.store(now, Relaxed);
         waiter.decided.store(0, Relaxed);
         waiter.token.store(token, Relaxed);
+        waiter.guest.store(u32::from(guest.is_some()), Relaxed);
+        if let Some(guest) = guest {
+            self.guests.enter(slot, guest);
+        }
         // An event loop may have left it armed; a thread that finds it so would never fall asleep.
         waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
         for ledger in self.ledgers() {

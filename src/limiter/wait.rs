@@ -301,15 +301,18 @@ impl Core {
     fn rouse(&self, slot: usize) {
         let waiter = self.waiter(slot);
         self.counters.wakes.fetch_add(1, Relaxed);
-        if waiter.token.load(Acquire) == 0 {
+        let called = || (waiter.guest.load(Acquire), waiter.token.load(Acquire));
+        if called() == (0, 0) {
             return waiter.sleeper.wake();
         }
-        // Once per arming: who disarms it calls. The token is read again behind that, because the slot may have
+        // Once per arming: who disarms it calls. Whom to call is read again behind that, because the slot may have
         // another tenant by now, whom this has disarmed: an event loop polls once too often, a thread must be woken.
         let before = waiter.sleeper.word.fetch_and(!Slot::ARMED, AcqRel);
-        match waiter.token.load(Acquire) {
-            0 => waiter.sleeper.wake(),
-            token if before & Slot::ARMED != 0 => self.call(token),
+        let was_armed = before & Slot::ARMED != 0;
+        match called() {
+            (0, 0) => waiter.sleeper.wake(),
+            (0, token) if was_armed => self.call(token),
+            (_, 0) if was_armed => self.guests.call(slot),
             _ => {}
         }
     }

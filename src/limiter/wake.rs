@@ -1,6 +1,7 @@
 //! Telling an event loop that a ticket should be polled again.
 
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex, lock};
+use std::collections::BTreeMap;
 
 /// Called when a ticket should be polled before the time that its last poll has named.
 ///
@@ -11,6 +12,36 @@ use crate::sync::Arc;
 pub trait Wake: Send + Sync {
     /// `token` is what [`Limiter::enqueue`](super::Limiter::enqueue) was given. Tolerate a late one: the ticket may be over.
     fn wake(&self, token: u64);
+}
+
+/// The callbacks of those who wait here and in the queues of other limiters at the same time, by slot.
+///
+/// The lock is held for a look into the map, when such a waiter comes, goes or is woken, and never during a call.
+#[derive(Default)]
+pub(super) struct Guests(Mutex<BTreeMap<usize, Arc<dyn Wake>>>);
+
+impl Guests {
+    pub(super) fn enter(&self, slot: usize, guest: &Arc<dyn Wake>) {
+        lock(&self.0).insert(slot, guest.clone());
+    }
+
+    /// The slot may have another guest by now, which stays.
+    pub(super) fn leave(&self, slot: usize, guest: &Arc<dyn Wake>) {
+        let mut guests = lock(&self.0);
+        if guests
+            .get(&slot)
+            .is_some_and(|there| Arc::ptr_eq(there, guest))
+        {
+            guests.remove(&slot);
+        }
+    }
+
+    pub(super) fn call(&self, slot: usize) {
+        let guest = lock(&self.0).get(&slot).cloned();
+        if let Some(guest) = guest {
+            call(&guest, 0);
+        }
+    }
 }
 
 #[cfg(not(any(loom, shuttle)))]

@@ -20,7 +20,7 @@
 pub(crate) mod gate;
 
 use crate::park::Sleeper;
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, zeroed};
+use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release, zeroed};
 use crossbeam_utils::CachePadded;
 
 /// How far a ticket has come.
@@ -105,8 +105,10 @@ pub(crate) struct Slot {
     pub(crate) since: AtomicU64,
     /// Tick at which its grant was decided, or a little before; 0 while it is not.
     pub(crate) decided: AtomicU64,
-    /// What the wake callback is given; 0 for a thread that sleeps.
+    /// What the wake callback is given; 0 for a thread that sleeps, and for a guest.
     pub(crate) token: AtomicU64,
+    /// 1 for a waiter that brings its own callback, because it waits in other queues, too.
+    pub(crate) guest: AtomicU32,
     /// Counts notifications in steps of [`Slot::COUNT`]; [`Slot::ARMED`] is set while the owner does not look before its plan.
     pub(crate) sleeper: Sleeper,
 }
@@ -123,6 +125,7 @@ impl Slot {
             since: AtomicU64::new(0),
             decided: AtomicU64::new(0),
             token: AtomicU64::new(0),
+            guest: AtomicU32::new(0),
             sleeper: Sleeper::default(),
         }
     }

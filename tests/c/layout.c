@@ -71,6 +71,20 @@ int main(void)
     AT(llmrl_advice, flags, 4);
     AT(llmrl_advice, wait_ns, 8);
 
+    EQUAL(sizeof(llmrl_router_options), 8 + 2 * sizeof(void *));
+    AT(llmrl_router_options, flags, 0);
+    AT(llmrl_router_options, replicas, 4);
+    AT(llmrl_router_options, wake, 8);
+    AT(llmrl_router_options, wake_ctx, 8 + sizeof(void *));
+
+    EQUAL(sizeof(llmrl_routed), 32 + sizeof(void *));
+    AT(llmrl_routed, permit, 0);
+    AT(llmrl_routed, ticket, 8);
+    AT(llmrl_routed, wait_ns, 16);
+    AT(llmrl_routed, limiter, 24);
+    AT(llmrl_routed, node, 24 + sizeof(void *));
+    AT(llmrl_routed, reserved0, 28 + sizeof(void *));
+
     EQUAL(sizeof(llmrl_charging), 16);
     AT(llmrl_charging, flags, 0);
     AT(llmrl_charging, output, 4);
@@ -142,6 +156,8 @@ int main(void)
     EQUAL(LLMRL_ERR_MEMORY, -13);
     EQUAL(LLMRL_ERR_PANIC, -14);
     EQUAL(LLMRL_ERR_HANDLE, -15);
+    EQUAL(LLMRL_ERR_SAVED, -16);
+    EQUAL(LLMRL_ERR_NODE, -17);
     CHECK(LLMRL_FOREVER == UINT64_MAX);
     EQUAL(LLMRL_TOKEN_BUCKET, 1);
     EQUAL(LLMRL_IN_FLIGHT, 2);

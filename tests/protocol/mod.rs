@@ -17,6 +17,7 @@ mod changing;
 mod keys;
 mod leaving;
 mod rounds;
+mod routing;
 #[cfg(shuttle)]
 pub mod storm;
 mod taking;
@@ -30,7 +31,7 @@ use shuttle::{sync, thread};
 
 pub mod scenarios {
     pub use super::{
-        changing::*, keys::*, leaving::*, rounds::*, taking::*, waking::*, windows::*,
+        changing::*, keys::*, leaving::*, rounds::*, routing::*, taking::*, waking::*, windows::*,
     };
 }
 
