@@ -30,8 +30,10 @@
 //!
 //! How it works is told in ARCHITECTURE.md.
 
+mod buckets;
 pub mod capi;
 mod clock;
+mod entries;
 mod error;
 pub mod feedback;
 mod limit;
@@ -40,6 +42,7 @@ mod park;
 mod ring;
 mod sync;
 
+pub use buckets::{BucketMap, Denied, Key, Overflow};
 pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
 pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};

@@ -15,7 +15,6 @@ pub mod advice;
 pub mod bucket;
 pub mod charging;
 pub mod clock;
-mod entries;
 pub mod feedback;
 pub mod in_flight;
 pub mod limit;

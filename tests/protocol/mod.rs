@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 mod changing;
+mod keyed;
 mod leaving;
 mod rounds;
 #[cfg(shuttle)]
@@ -28,7 +29,9 @@ use loom::{sync, thread};
 use shuttle::{sync, thread};
 
 pub mod scenarios {
-    pub use super::{changing::*, leaving::*, rounds::*, taking::*, waking::*, windows::*};
+    pub use super::{
+        changing::*, keyed::*, leaving::*, rounds::*, taking::*, waking::*, windows::*,
+    };
 }
 
 pub const SECOND: Duration = Duration::from_secs(1);
