@@ -30,9 +30,11 @@
 //!
 //! How it works is told in ARCHITECTURE.md.
 
+mod buckets;
 pub mod capi;
 mod chain;
 mod clock;
+mod entries;
 mod error;
 pub mod feedback;
 mod limit;
@@ -43,6 +45,7 @@ mod ring;
 mod route;
 mod sync;
 
+pub use buckets::{BucketMap, Denied, Key, Overflow};
 pub use chain::{Chain, ChainPermit, ChainProgress, ChainRefused, ChainTicket, MAX_LEVELS};
 pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
@@ -51,5 +54,5 @@ pub use limiter::{
     Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Outlook,
     Permit, Progress, Saved, Stats, Ticket, Wake,
 };
-pub use map::{Keyed, LimiterMap, MAX_KEY, MapError, MapStats, Overflow};
+pub use map::{Keyed, LimiterMap, MAX_KEY, MapError, MapStats};
 pub use route::{Node, Routed, RoutedProgress, RoutedTicket, Router, Unrouted};

@@ -28,24 +28,13 @@ const SWEEP: usize = 256;
 
 const DEAD: u64 = 1 << 63;
 
-/// What becomes of a key for which there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// So many limiters, 1 to 65,536, made of the template, are shared by all such keys. A key keeps to its shared one until
-    /// that is full again and unused; so it may get less than its limits, never more.
-    Share(usize),
-    /// It is refused.
-    Refuse,
-}
-
 /// Why there is no limiter for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapError {
     /// The key is empty or too long.
     Key(OutOfRange),
-    /// All limiters are in use, and [`Overflow::Refuse`] was chosen.
+    /// All limiters are in use, and keys do not share.
     Full,
     /// Somebody has given it limits that were once good and are no more; see [`LimiterMap::set_limits`].
     Limits(ConfigError),
@@ -69,17 +58,18 @@ impl std::error::Error for MapError {}
 /// Limiters by key: one for each user, team or model, made when it is first asked for.
 ///
 /// A key is 1 to [`MAX_KEY`] bytes. At most `capacity` limiters are kept; one is evicted only when nobody can tell it from a new
-/// one: full, idle, nobody waiting, nothing held, no pause, no handle. What happens when all are in use is told by
-/// [`Overflow`].
+/// one: full, idle, nobody waiting, nothing held, no pause, no handle. When all are in use, keys for which there is no room share
+/// others, if there are such. A key keeps to its shared one until that is full again and unused; so it may get less than
+/// its limits, never more.
 ///
 /// Thread-safe. Looking up a key that is there takes no lock; creating one does, and takes microseconds. A limiter that nobody
 /// waits for has no queue.
 ///
 /// ```
-/// use llmrl::{Cost, Limit, Limiter, LimiterMap, Overflow};
+/// use llmrl::{Cost, Limit, Limiter, LimiterMap};
 ///
 /// let template = Limiter::builder().limit(Limit::requests(60)).limit(Limit::tokens(40_000));
-/// let users = LimiterMap::new(template, 10_000, Overflow::Share(16))?;
+/// let users = LimiterMap::new(template, 10_000, 16)?;
 /// users.set_limits(b"alice", &[Limit::requests(600), Limit::tokens(400_000)])?;
 ///
 /// let alice = users.get(b"alice")?;                 // keep it while the user is active: it is her limiter
@@ -92,7 +82,6 @@ pub struct LimiterMap {
     table: table::Table,
     template: Builder,
     capacity: usize,
-    overflow: Overflow,
     hasher: RandomState,
     making: Mutex<Making>,
 }
@@ -240,23 +229,18 @@ impl LimiterMap {
     pub const MAX_CAPACITY: usize = 1 << 24;
 
     /// A map of limiters that are made as `template` says, `capacity` of them at most, 1 to
-    /// [`MAX_CAPACITY`](Self::MAX_CAPACITY).
+    /// [`MAX_CAPACITY`](Self::MAX_CAPACITY), and `shared` more for keys for which there is no room, up to 65,536; with 0 such
+    /// keys are refused.
     ///
     /// The template's `max_waiters` are for each key; memory for them is taken when somebody waits for the first time.
     ///
     /// # Errors
     /// What [`Builder::build`] says of the template, and numbers out of range.
-    pub fn new(
-        template: Builder,
-        capacity: usize,
-        overflow: Overflow,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(template: Builder, capacity: usize, shared: usize) -> Result<Self, ConfigError> {
         OutOfRange::check("capacity", capacity as u64, 1, Self::MAX_CAPACITY as u64)?;
         let mut making = Making::default();
-        if let Overflow::Share(shared) = overflow {
-            OutOfRange::check("shared limiters", shared as u64, 1, 1 << 16)?;
-            making.shared.resize(shared, None);
-        }
+        OutOfRange::check("shared limiters", shared as u64, 0, 1 << 16)?;
+        making.shared.resize(shared, None);
         let template = template.waits_late();
         // Checked now, so that no key meets what is wrong with it.
         template.clone().build()?;
@@ -264,7 +248,6 @@ impl LimiterMap {
             table: table::Table::default(),
             template,
             capacity,
-            overflow,
             hasher: RandomState::new(),
             making: Mutex::new(making),
         })
@@ -478,7 +461,6 @@ impl std::fmt::Debug for LimiterMap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LimiterMap")
             .field("capacity", &self.capacity)
-            .field("overflow", &self.overflow)
             .finish_non_exhaustive()
     }
 }

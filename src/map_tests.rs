@@ -7,15 +7,15 @@ fn tokens(n: u64) -> Cost {
     Cost::tokens(n, 0)
 }
 
-fn users(clock: &ManualClock, capacity: usize, overflow: Overflow) -> LimiterMap {
+fn users(clock: &ManualClock, capacity: usize, shared: usize) -> LimiterMap {
     let template = Limiter::builder().limit(Limit::tokens(1_000).per(Duration::from_secs(1)));
-    LimiterMap::new(template.clock(Clock::from(clock)), capacity, overflow).unwrap()
+    LimiterMap::new(template.clock(Clock::from(clock)), capacity, shared).unwrap()
 }
 
 #[test]
 fn each_key_has_its_own_limits() {
     let clock = ManualClock::new(0);
-    let users = users(&clock, 10, Overflow::Refuse);
+    let users = users(&clock, 10, 0);
     let alice = users.get(b"alice").unwrap();
     alice.try_acquire(&tokens(1_000)).unwrap().release();
     assert!(
@@ -44,7 +44,7 @@ fn each_key_has_its_own_limits() {
 #[test]
 fn only_what_is_as_new_makes_room() {
     let clock = ManualClock::new(0);
-    let users = users(&clock, 2, Overflow::Refuse);
+    let users = users(&clock, 2, 0);
     let used = users.get(b"used").unwrap();
     used.try_acquire(&tokens(1)).unwrap().release();
     drop(used);
@@ -71,7 +71,7 @@ fn what_waits_is_held_paused_or_changed_stays() {
         .limit(Limit::requests(1_000_000_000))
         .limit(Limit::in_flight(1));
     let template = template.clock(Clock::from(&clock));
-    let users = LimiterMap::new(template, 1, Overflow::Refuse).unwrap();
+    let users = LimiterMap::new(template, 1, 0).unwrap();
     // Whether another key gets the only place, after `change` and enough time for the bucket.
     let goes_after = |change: &dyn Fn(&Limiter)| {
         change(&users.get(b"one").unwrap());
@@ -109,7 +109,7 @@ fn what_waits_is_held_paused_or_changed_stays() {
 #[test]
 fn keys_have_limits_of_their_own() {
     let clock = ManualClock::new(0);
-    let users = users(&clock, 10, Overflow::Refuse);
+    let users = users(&clock, 10, 0);
     let second = Duration::from_secs(1);
     let twice = [Limit::tokens(2_000).per(second)];
     let alice = users.get(b"alice").unwrap();
@@ -156,7 +156,7 @@ fn keys_have_limits_of_their_own() {
 #[test]
 fn hostile_keys_are_refused_clearly() {
     let clock = ManualClock::new(0);
-    let users = users(&clock, 2, Overflow::Share(1));
+    let users = users(&clock, 2, 1);
     for key in [&[][..], &[7; MAX_KEY + 1], &vec![0; 1 << 20]] {
         let error = users.get(key).unwrap_err();
         let text = format!("key length = {} is outside 1..=1024", key.len());
@@ -174,7 +174,7 @@ fn hostile_keys_are_refused_clearly() {
 #[test]
 fn a_shared_limiter_is_kept_until_it_is_full_again() {
     let clock = ManualClock::new(0);
-    let users = users(&clock, 1, Overflow::Share(1));
+    let users = users(&clock, 1, 1);
     let own = users.get(b"own").unwrap();
     let late = users.get(b"late").unwrap();
     assert!(late.is_shared());
@@ -193,7 +193,7 @@ fn a_shared_limiter_is_kept_until_it_is_full_again() {
 #[test]
 fn nobody_waits_nobody_has_a_queue() {
     let clock = ManualClock::new(0);
-    let users = users(&clock, 10, Overflow::Refuse);
+    let users = users(&clock, 10, 0);
     let alice = users.get(b"alice").unwrap();
     alice.try_acquire(&tokens(1_000)).unwrap().release();
     assert!(alice.try_acquire(&tokens(1)).is_err());
@@ -226,8 +226,8 @@ proptest! {
         steps in proptest::collection::vec((0u8..80, 1u64..=1_000, 0u64..400_000, 0u8..4), 1..400),
     ) {
         let clock = ManualClock::new(0);
-        let overflow = if shares { Overflow::Share(3) } else { Overflow::Refuse };
-        let users = users(&clock, 8, overflow);
+
+        let users = users(&clock, 8, if shares { 3 } else { 0 });
         let mut exact = vec![Exact { level: 1_000_000, at: 0 }; 80];
         let (mut now_us, mut handles) = (0, Vec::new());
         for (key, n, pass_us, keep) in steps {

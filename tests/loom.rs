@@ -144,6 +144,16 @@ models! {
     a_ticket_leaves_as_two_nodes_grant_1: 1 => a_ticket_leaves_as_two_nodes_grant(1);
 }
 
+// Buckets by key; two threads.
+models! {
+    two_first_takers: ALL => first_takers(2);
+    a_bucket_gives_way_0: ALL => a_bucket_gives_way();
+    gives_way_and_comes_back_0: ALL => a_key_comes_back();
+    gives_way_after_a_refund_0: ALL => a_refund_makes_way();
+    out_of_a_shared_bucket_0: ALL => out_of_a_shared_bucket();
+    buckets_are_renewed_0: ALL => buckets_are_renewed();
+}
+
 // Three threads.
 models! {
     two_takers_and_a_waiter_1: 2 => two_takers_and_a_waiter(1);
@@ -151,5 +161,7 @@ models! {
     refunds_without_their_charges_1: 2 => refunds_without_their_charges();
     a_thread_inherits_the_slot_0: 2 => a_thread_inherits_the_slot();
     head_expires_on_the_only_slot_0: 2 => head_expires_on_the_only_slot();
+    three_first_takers_of_two: 3 => first_takers_of_two();
+    three_first_takers: 3 => first_takers(3);
     two_waiters_and_the_clock: 2 => waiters_and_the_clock(1, 2);
 }

@@ -5,7 +5,7 @@
 #![cfg(shuttle)]
 
 mod protocol;
-use llmrl::{Limit, Overflow};
+use llmrl::Limit;
 use protocol::scenarios::*;
 use protocol::storm::storm;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -36,8 +36,8 @@ macro_rules! models {
 
 models! {
     release_of_a_slot => release_is_the_only_source(2);
-    keys_come_and_go_2 => keys_come_and_go(2, Overflow::Refuse);
-    keys_share_and_part_2 => keys_come_and_go(2, Overflow::Share(1));
+    keys_come_and_go_2 => keys_come_and_go(2, 0);
+    keys_share_and_part_2 => keys_come_and_go(2, 1);
     refund => refund_is_the_only_source(3);
     two_takers_3 => two_takers(3, 1);
     taker_against_ticket_2 => taker_against_ticket(2, 1);
@@ -82,6 +82,14 @@ models! {
     a_rollback_meets_a_turn_log => a_rollback_meets_a_turn(second(Limit::sliding_window_log, 2));
     a_refund_meets_a_grant_fixed => a_refund_meets_a_grant(second(Limit::fixed_window, 1));
     a_refund_meets_a_grant_log => a_refund_meets_a_grant(second(Limit::sliding_window_log, 1));
+    three_first_takers_of_two => first_takers_of_two();
+    first_takers_4 => first_takers(4);
+    a_bucket_gives_way_0 => a_bucket_gives_way();
+    gives_way_and_comes_back_0 => a_key_comes_back();
+    gives_way_after_a_refund_0 => a_refund_makes_way();
+    out_of_a_shared_bucket_0 => out_of_a_shared_bucket();
+    buckets_are_renewed_0 => buckets_are_renewed();
+    many_keys_3 => many_keys(3, 4);
     storm_over_fixed_windows => a_storm_over_windows(second(Limit::fixed_window, 3), 3);
     storm_over_a_log => a_storm_over_windows(second(Limit::sliding_window_log, 3).resolution(1), 3);
     storm_of_three => storm(3, 1, 2, 0, 3);

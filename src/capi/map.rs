@@ -23,7 +23,7 @@ use super::{
     Magic, Message, Object, Plain, copy_in, copy_out, give, guard, take_back, with, write,
 };
 use crate::limiter::{Stats, next_serial};
-use crate::map::{LimiterMap, MAX_KEY, MapError, Overflow};
+use crate::map::{LimiterMap, MAX_KEY, MapError};
 use std::ffi::{c_char, c_void};
 
 /// Longest key, in bytes.
@@ -165,11 +165,7 @@ pub unsafe extern "C" fn llmrl_map_new(
         }
         let options = copy_in(options, options_size)?;
         let described = describe(limits, count, options, SIZES, message)?;
-        let overflow = match shared {
-            0 => Overflow::Refuse,
-            shared => Overflow::Share(shared),
-        };
-        let map = LimiterMap::new(described.builder, capacity, overflow)
+        let map = LimiterMap::new(described.builder, capacity, shared)
             .map_err(|error| message.explain(LLMRL_ERR_RANGE, in_c(&error)))?;
         let magic = Magic::of::<llmrl_map>();
         let entries = described.entries;

@@ -16,7 +16,6 @@ pub mod bucket;
 pub mod charging;
 pub mod clock;
 mod describe;
-mod entries;
 pub mod feedback;
 pub mod in_flight;
 pub mod limit;

@@ -32,7 +32,7 @@
 //! found again by looking at used entries in turn before a fresh one is touched. So one exchange takes an entry and one
 //! store gives it back, and memory that was never needed is never resident.
 
-use super::entries::{Cell, Entries, Zeroed};
+use crate::entries::{Cell, Entries, Zeroed};
 use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release};
 use crossbeam_utils::CachePadded;
 use std::mem::{ManuallyDrop, MaybeUninit};

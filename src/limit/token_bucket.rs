@@ -54,6 +54,16 @@ pub struct Short {
 }
 
 impl Short {
+    #[inline(always)]
+    pub(crate) fn new(line: Line, scale: Scale, now: u64, missing: Option<u64>) -> Self {
+        Self {
+            line,
+            scale,
+            now,
+            missing,
+        }
+    }
+
     /// How long from the refusal the same take would be refused, absent other traffic, rounded up to the
     /// nanosecond; `None` when time alone never helps: it [never fits](Self::is_never), or no clock runs for so long.
     pub fn wait(&self) -> Option<Duration> {
@@ -152,12 +162,7 @@ impl TokenBucket {
 
     #[inline(always)]
     fn short(&self, line: Line, now: u64, missing: Option<u64>) -> Short {
-        Short {
-            line,
-            scale: self.scale,
-            now,
-            missing,
-        }
+        Short::new(line, self.scale, now, missing)
     }
 
     /// Gives back `n` tokens. The bucket never holds more than its burst.

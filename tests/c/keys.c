@@ -210,7 +210,7 @@ static void mistakes(void)
     EQUAL(llmrl_map_new(&limit, 1, NULL, 0, 0, 0, &map, message, sizeof message), LLMRL_ERR_RANGE);
     CHECK(strcmp(message, "capacity = 0 is outside 1..=16777216") == 0);
     EQUAL(llmrl_map_new(&limit, 1, NULL, 0, 10, 65537, &map, message, sizeof message), LLMRL_ERR_RANGE);
-    CHECK(strcmp(message, "shared limiters = 65537 is outside 1..=65536") == 0);
+    CHECK(strcmp(message, "shared limiters = 65537 is outside 0..=65536") == 0);
     EQUAL(llmrl_map_new(&none, 1, NULL, 0, 10, 0, &map, message, sizeof message), LLMRL_ERR_RANGE);
     CHECK(strcmp(message, "limits[0].amount = 0 is outside 1..=1099511627775") == 0);
     EQUAL(llmrl_map_new(&limit, 9, NULL, 0, 10, 0, &map, message, sizeof message), LLMRL_ERR_RANGE);

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod bucket;
+mod buckets;
 mod disagreement;
 mod limiter;
 #[path = "../reference/mod.rs"]

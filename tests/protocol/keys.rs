@@ -1,16 +1,16 @@
 //! Keys that come and go in a map that has room for one.
 
 use super::{SECOND, requests, thread};
-use llmrl::{Clock, Limit, Limiter, LimiterMap, ManualClock, MapError, Overflow};
+use llmrl::{Clock, Limit, Limiter, LimiterMap, ManualClock, MapError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// One thread uses a key up, others push it out with keys of their own; whatever happens, nobody gets a second bucket.
-pub fn keys_come_and_go(others: usize, overflow: Overflow) {
+pub fn keys_come_and_go(others: usize, shared: usize) {
     let clock = ManualClock::new(0);
     let bucket = Limit::requests(1).per(SECOND).burst(2);
     let template = Limiter::builder().limit(bucket).max_waiters(1);
-    let map = LimiterMap::new(template.clock(Clock::from(&clock)), 1, overflow).unwrap();
+    let map = LimiterMap::new(template.clock(Clock::from(&clock)), 1, shared).unwrap();
     let map = Arc::new(map);
     // There, and as new: whoever comes next may evict it.
     drop(map.get(b"key"));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
+mod buckets;
 mod changing;
 mod keys;
 mod leaving;
@@ -31,7 +32,8 @@ use shuttle::{sync, thread};
 
 pub mod scenarios {
     pub use super::{
-        changing::*, keys::*, leaving::*, rounds::*, routing::*, taking::*, waking::*, windows::*,
+        buckets::*, changing::*, keys::*, leaving::*, rounds::*, routing::*, taking::*, waking::*,
+        windows::*,
     };
 }
 

@@ -1,4 +1,4 @@
-//! The memory of the table of numbers: zeros that are not resident before they are used, and cells that loom can see.
+//! Tables that are made once: zeros that are not resident before they are used, and cells that loom can see.
 
 #[cfg(loom)]
 use loom::cell::UnsafeCell;
@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 /// Asking for memory that is aligned to a cache line would make the allocator write the zeros itself, and all of the
 /// table resident; so it is asked for one entry more, and the entries begin at the first line.
 #[cfg(not(any(loom, shuttle)))]
-pub(super) struct Entries<T> {
+pub(crate) struct Entries<T> {
     first: NonNull<T>,
     len: usize,
     memory: NonNull<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Entries<T> {
 ///
 /// # Safety
 /// As said. It also has a size and needs no drop.
-pub(super) unsafe trait Zeroed {
+pub(crate) unsafe trait Zeroed {
     /// The same for the model checkers, whose atomics are not made of bytes.
     #[cfg(any(loom, shuttle))]
     fn zeroed() -> Self;
@@ -34,7 +34,7 @@ pub(super) unsafe trait Zeroed {
 #[cfg(not(any(loom, shuttle)))]
 impl<T: Zeroed> Entries<T> {
     /// Nothing, if there is no memory.
-    pub(super) fn new(len: usize) -> Option<Self> {
+    pub(crate) fn new(len: usize) -> Option<Self> {
         let entries = Layout::array::<T>(len + 1).ok()?;
         let layout = Layout::from_size_align(entries.size(), align_of::<u64>()).ok()?;
         // SAFETY: the layout has a size, because an entry has.
@@ -74,12 +74,16 @@ impl<T> Drop for Entries<T> {
 #[cfg(not(any(loom, shuttle)))]
 unsafe impl<T: Send> Send for Entries<T> {}
 
+// SAFETY: the same; all that can be had of it through a reference is a reference to the entries.
+#[cfg(not(any(loom, shuttle)))]
+unsafe impl<T: Sync> Sync for Entries<T> {}
+
 #[cfg(any(loom, shuttle))]
-pub(super) struct Entries<T>(Box<[T]>);
+pub(crate) struct Entries<T>(Box<[T]>);
 
 #[cfg(any(loom, shuttle))]
 impl<T: Zeroed> Entries<T> {
-    pub(super) fn new(len: usize) -> Option<Self> {
+    pub(crate) fn new(len: usize) -> Option<Self> {
         Some(Self((0..len).map(|_| T::zeroed()).collect()))
     }
 }
@@ -95,18 +99,18 @@ impl<T> std::ops::Deref for Entries<T> {
 
 /// A cell whose uses loom can see.
 #[repr(transparent)]
-pub(super) struct Cell<T>(UnsafeCell<T>);
+pub(crate) struct Cell<T>(UnsafeCell<T>);
 
 impl<T> Cell<T> {
     #[cfg(any(loom, shuttle))]
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self(UnsafeCell::new(value))
     }
 
     /// # Safety
     /// Nobody else may be in here at the same time. The pointer is valid during the call.
     #[inline(always)]
-    pub(super) unsafe fn with<R>(&self, body: impl FnOnce(*mut T) -> R) -> R {
+    pub(crate) unsafe fn with<R>(&self, body: impl FnOnce(*mut T) -> R) -> R {
         #[cfg(loom)]
         {
             self.0.with_mut(body)
