@@ -115,7 +115,7 @@ models! {
 models! {
     takes: Scene::open(1) =>
         take: take join release refund charge pause retune shrink close tick;
-    takes_two: Scene::open(2) => take: take join release refund charge pause retune close;
+    takes_two: Scene::open(2) => take: take join release refund charge pause retune shrink close tick;
     joins: Scene::open(1) => join: join_first release refund charge pause retune cut shrink close tick;
     waits: Scene::queued(1, 2, None) => poll: join take slot token usage paused retuned cut shrunk close tick;
     leaves: Scene::queued(1, 2, None) => leave: join help slot token usage paused retuned cut shrunk close tick;
