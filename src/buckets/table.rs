@@ -219,7 +219,7 @@ impl Table {
 
     #[inline(always)]
     fn home(&self, tag: u64) -> usize {
-        (u128::from(tag) * u128::from(self.homes) >> 64) as usize
+        ((u128::from(tag) * u128::from(self.homes)) >> 64) as usize
     }
 
     #[inline(always)]
@@ -339,7 +339,7 @@ impl Table {
             };
             counted.fetch_add(1, Relaxed);
             let position = produced.wrapping_sub(self.burst).wrapping_add(cost as u64);
-            let uses = (state & TAG_MASK) + 2 & TAG_MASK;
+            let uses = ((state & TAG_MASK) + 2) & TAG_MASK;
             slot.tag.store(tag, Release);
             slot.state.store(position << TAG_BITS | uses, Release);
             return true;
