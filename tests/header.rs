@@ -12,13 +12,14 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "status",
     "limit",
     "clock",
     "limiter",
     "permits",
     "route",
+    "routed",
     "stats",
     "feedback",
     "advice",

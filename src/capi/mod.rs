@@ -22,6 +22,7 @@ pub mod limit;
 pub mod limiter;
 pub mod permits;
 pub mod route;
+pub mod routed;
 pub mod stats;
 pub mod status;
 mod table;
