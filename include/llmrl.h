@@ -1020,34 +1020,6 @@ typedef struct llmrl_router_options {
 } llmrl_router_options;
 
 /**
- * A request that was admitted at a node, or waits at all of them, or was refused. May
- * grow at the end in later versions, so its size is passed along with it.
- */
-typedef struct llmrl_routed {
-    /**
-     * With LLMRL_OK the permit, which is held: to be ended with llmrl_settle() and the
-     * like, and with the limiter below. Else 0.
-     */
-    llmrl_permit permit;
-    /** With LLMRL_PENDING the number of the router's ticket. Else 0. */
-    uint64_t ticket;
-    /**
-     * With LLMRL_REFUSED the shortest wait of all nodes, and with LLMRL_PENDING when to
-     * poll; LLMRL_FOREVER if no time is known. Else 0.
-     */
-    uint64_t wait_ns;
-    /**
-     * The node's limiter, as it was added: of the node that has admitted the request,
-     * or that refuses it for the shortest time. With LLMRL_PENDING NULL.
-     */
-    const llmrl_limiter *limiter;
-    /** The number of that node; see llmrl_router_add(). With LLMRL_PENDING 0. */
-    uint32_t node;
-    /** Zero. */
-    uint32_t reserved0;
-} llmrl_routed;
-
-/**
  * Makes a router without nodes. options may be NULL; options_size is sizeof *options.
  * message is as in llmrl_limiter_new().
  *
@@ -1130,6 +1102,42 @@ llmrl_status llmrl_router_node_for(const struct llmrl_router *r,
                                    uint32_t *node,
                                    const llmrl_limiter **l);
 
+
+/* ----------------------------------------------------------------------------------------
+ * Requests at a router
+ *
+ * As at a limiter, with a key or without: now or not at all, with a thread that blocks,
+ * or with a ticket. What comes of it is a permit of the node's limiter.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * A request that was admitted at a node, or waits at all of them, or was refused. May
+ * grow at the end in later versions, so its size is passed along with it.
+ */
+typedef struct llmrl_routed {
+    /**
+     * With LLMRL_OK the permit, which is held: to be ended with llmrl_settle() and the
+     * like, and with the limiter below. Else 0.
+     */
+    llmrl_permit permit;
+    /** With LLMRL_PENDING the number of the router's ticket. Else 0. */
+    uint64_t ticket;
+    /**
+     * With LLMRL_REFUSED the shortest wait of all nodes, and with LLMRL_PENDING when to
+     * poll; LLMRL_FOREVER if no time is known. Else 0.
+     */
+    uint64_t wait_ns;
+    /**
+     * The node's limiter, as it was added: of the node that has admitted the request,
+     * or that refuses it for the shortest time. With LLMRL_PENDING NULL.
+     */
+    const llmrl_limiter *limiter;
+    /** The number of that node; see llmrl_router_add(). With LLMRL_PENDING 0. */
+    uint32_t node;
+    /** Zero. */
+    uint32_t reserved0;
+} llmrl_routed;
+
 /**
  * Asks now. With a key, its node is asked first, and then the others in an order that is
  * the key's own; without (key is NULL), a node chosen by weight comes first. out_size is
@@ -1142,7 +1150,7 @@ llmrl_status llmrl_router_node_for(const struct llmrl_router *r,
  *   many permits are held at the node as it was made for. LLMRL_ERR_COST, LLMRL_ERR_NULL,
  *   LLMRL_ERR_FLAGS, LLMRL_ERR_SIZE.
  */
-llmrl_status llmrl_router_try_acquire(const struct llmrl_router *r,
+llmrl_status llmrl_router_try_acquire(const llmrl_router *r,
                                       const llmrl_cost *cost,
                                       const void *key,
                                       size_t key_size,
@@ -1159,7 +1167,7 @@ llmrl_status llmrl_router_try_acquire(const struct llmrl_router *r,
  * for every node even without those who wait already. To get threads out, close the
  * limiters.
  */
-llmrl_status llmrl_router_acquire(const struct llmrl_router *r,
+llmrl_status llmrl_router_acquire(const llmrl_router *r,
                                   const llmrl_cost *cost,
                                   const void *key,
                                   size_t key_size,
@@ -1180,7 +1188,7 @@ llmrl_status llmrl_router_acquire(const struct llmrl_router *r,
  * nodes, all of which hold its cost until it is polled or cancelled: then all but one
  * get everything back.
  */
-llmrl_status llmrl_router_enqueue(const struct llmrl_router *r,
+llmrl_status llmrl_router_enqueue(const llmrl_router *r,
                                   const llmrl_cost *cost,
                                   const void *key,
                                   size_t key_size,
@@ -1201,7 +1209,7 @@ llmrl_status llmrl_router_enqueue(const struct llmrl_router *r,
  *   been.
  * - LLMRL_ERR_NULL, LLMRL_ERR_SIZE: out. It waits as before.
  */
-llmrl_status llmrl_router_poll(const struct llmrl_router *r,
+llmrl_status llmrl_router_poll(const llmrl_router *r,
                                uint64_t ticket,
                                struct llmrl_routed *out,
                                size_t out_size);
@@ -1212,7 +1220,7 @@ llmrl_status llmrl_router_poll(const struct llmrl_router *r,
  * Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
  * cancel again.
  */
-llmrl_status llmrl_router_cancel(const struct llmrl_router *r, uint64_t ticket);
+llmrl_status llmrl_router_cancel(const llmrl_router *r, uint64_t ticket);
 
 
 /* ----------------------------------------------------------------------------------------

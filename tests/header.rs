@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "status",
     "limit",
     "clock",
@@ -20,6 +20,7 @@ const SECTIONS: [&str; 14] = [
     "permits",
     "map",
     "route",
+    "routed",
     "stats",
     "feedback",
     "advice",

@@ -23,6 +23,7 @@ pub mod limiter;
 pub mod map;
 pub mod permits;
 pub mod route;
+pub mod routed;
 pub mod stats;
 pub mod status;
 mod table;

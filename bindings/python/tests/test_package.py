@@ -12,6 +12,8 @@ import llmrl
 from llmrl import _abi
 
 TYPES = ["Acquire", "Limiter", "ManualClock", "Permit", "TokenBucket"]
+# What the router is made of; see _router.py, where the documentation is.
+PARTS = ["RawRouter", "Slip"]
 
 
 def public(kind: type) -> set[str]:
@@ -62,6 +64,14 @@ def test_backends_offer_the_same(name):
         assert getattr(ours, method).__doc__
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_backends_offer_the_same_parts(name):
+    native = pytest.importorskip("llmrl._native", exc_type=ModuleNotFoundError)
+    from llmrl import _ctypes
+
+    assert public(getattr(native, name)) == public(getattr(_ctypes, name))
+
+
 def test_backends_offer_the_same_function():
     native = pytest.importorskip("llmrl._native", exc_type=ModuleNotFoundError)
     from llmrl import _ctypes
@@ -75,7 +85,7 @@ def test_stub_file_matches_the_extension():
     native = pytest.importorskip("llmrl._native", exc_type=ModuleNotFoundError)
     stub = ast.parse((resources.files("llmrl") / "_native.pyi").read_text(encoding="utf-8"))
     described = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
-    assert set(described) == set(TYPES)
+    assert set(described) == {*TYPES, *PARTS}
     for name, node in described.items():
         names = {item.name for item in node.body if isinstance(item, ast.FunctionDef) or isinstance(item, ast.AsyncFunctionDef)}
         for method in names:

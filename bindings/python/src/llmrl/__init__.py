@@ -14,10 +14,11 @@ from __future__ import annotations
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
 from ._charging import Charging
-from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
+from ._errors import Closed, DeadlineExceeded, Error, Never, NoNode, QueueFull, StalePermit
 from ._feedback import Advice, Quota, Reading
 from ._limit import Limit
 from ._meter import Weights
+from ._router import Node, Routed, RoutedAcquire, Router
 from ._types import LimitState, Stats
 
 __version__ = library_version
@@ -34,10 +35,15 @@ __all__ = [
     "Limiter",
     "ManualClock",
     "Never",
+    "NoNode",
+    "Node",
     "Permit",
     "QueueFull",
     "Quota",
     "Reading",
+    "Routed",
+    "RoutedAcquire",
+    "Router",
     "StalePermit",
     "Stats",
     "TokenBucket",

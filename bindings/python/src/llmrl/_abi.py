@@ -92,6 +92,21 @@ class Reading(ctypes.Structure):
     ]
 
 
+class RouterOptions(ctypes.Structure):
+    _fields_ = [("flags", c_uint32), ("replicas", c_uint32), ("wake", c_void_p), ("wake_ctx", c_ssize_t)]
+
+
+class Routed(ctypes.Structure):
+    _fields_ = [
+        ("permit", c_uint64),
+        ("ticket", c_uint64),
+        ("wait_ns", c_uint64),
+        ("limiter", c_void_p),
+        ("node", c_uint32),
+        ("reserved0", c_uint32),
+    ]
+
+
 class Charging(ctypes.Structure):
     _fields_ = [(name, c_uint32) for name in ("flags", "output", "settlement", "burndown")]
 
@@ -107,7 +122,9 @@ class Advice(ctypes.Structure):
 # The context goes back to the callback as a plain number; _ctypes.py says what it is good for.
 WAKE = ctypes.CFUNCTYPE(None, c_ssize_t, c_uint64)
 
+_out32 = POINTER(c_uint32)
 _out64 = POINTER(c_uint64)
+_routed = POINTER(Routed)
 _outp = POINTER(c_void_p)
 _cost = POINTER(Cost)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -128,6 +145,16 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_limiter_save": (c_int32, c_void_p, c_uint64, c_char_p, c_size_t, POINTER(c_size_t)),
     "llmrl_limiter_stats": (c_int32, c_void_p, POINTER(Stats), c_size_t),
     "llmrl_limiter_limit_state": (c_int32, c_void_p, c_uint32, POINTER(LimitState), c_size_t),
+    "llmrl_router_new": (c_int32, POINTER(RouterOptions), c_size_t, _outp, c_char_p, c_size_t),
+    "llmrl_router_free": (None, c_void_p),
+    "llmrl_router_add": (c_int32, c_void_p, c_char_p, c_size_t, c_uint32, c_void_p, _out32, c_char_p, c_size_t),
+    "llmrl_router_set_weight": (c_int32, c_void_p, c_char_p, c_size_t, c_uint32),
+    "llmrl_router_remove": (c_int32, c_void_p, c_char_p, c_size_t),
+    "llmrl_router_node_for": (c_int32, c_void_p, c_char_p, c_size_t, _out32, _outp),
+    "llmrl_router_try_acquire": (c_int32, c_void_p, _cost, c_char_p, c_size_t, _routed, c_size_t),
+    "llmrl_router_enqueue": (c_int32, c_void_p, _cost, c_char_p, c_size_t, c_uint64, _routed, c_size_t),
+    "llmrl_router_poll": (c_int32, c_void_p, c_uint64, _routed, c_size_t),
+    "llmrl_router_cancel": (c_int32, c_void_p, c_uint64),
     "llmrl_answer_read": (c_int32, POINTER(Answer), c_size_t, POINTER(Reading), c_size_t),
     "llmrl_feedback": (c_int32, c_void_p, c_uint64, POINTER(Answer), c_size_t, POINTER(Advice), c_size_t),
     "llmrl_charging_of": (c_int32, c_char_p, POINTER(Charging), c_size_t),

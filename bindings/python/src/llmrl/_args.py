@@ -80,6 +80,24 @@ def timeout_ns(value: Number | None) -> int:
     return FOREVER if ns >= 9.2e18 else round(ns)
 
 
+def cost(
+    input: SupportsIndex,
+    output: SupportsIndex,
+    requests: SupportsIndex,
+    cached: SupportsIndex,
+    cache_write: SupportsIndex,
+    least_requests: int = 1,
+) -> tuple[int, int, int, int, int]:
+    """Return a cost in the order of ``llmrl_cost``."""
+    return (
+        whole("requests", requests, least_requests),
+        whole("input", input),
+        whole("output", output),
+        whole("cached", cached, 0, MAX_CACHED),
+        whole("cache_write", cache_write, 0, MAX_CACHED),
+    )
+
+
 def retune(amount: SupportsIndex, burst: SupportsIndex | None, per: Number, kind: int) -> tuple[int, int, int]:
     """Return amount, period_ns and burst as ``llmrl_limiter_retune`` wants them for a limit of that kind."""
     if kind == IN_FLIGHT:

@@ -32,6 +32,8 @@ Acquire = _chosen.Acquire
 Limiter = _chosen.Limiter
 ManualClock = _chosen.ManualClock
 Permit = _chosen.Permit
+RawRouter = _chosen.RawRouter
+Slip = _chosen.Slip
 TokenBucket = _chosen.TokenBucket
 charging_cost = _chosen.charging_cost
 charging_of = _chosen.charging_of
@@ -43,6 +45,8 @@ __all__ = [
     "Limiter",
     "ManualClock",
     "Permit",
+    "RawRouter",
+    "Slip",
     "TokenBucket",
     "backend",
     "charging_cost",

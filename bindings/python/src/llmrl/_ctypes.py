@@ -16,6 +16,7 @@ from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
 from ._ctypes_charging import charging_cost, charging_of
 from ._ctypes_feedback import answer_of, read_answer
+from ._ctypes_router import RawRouter, Slip, flush_routed, routed
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._feedback import Advice, Headers, make_advice
@@ -27,6 +28,8 @@ __all__ = [
     "Limiter",
     "ManualClock",
     "Permit",
+    "RawRouter",
+    "Slip",
     "TokenBucket",
     "charging_cost",
     "charging_of",
@@ -37,21 +40,8 @@ __all__ = [
 library_version: str = lib.llmrl_version().decode()
 
 
-def _cost(
-    input: SupportsIndex,
-    output: SupportsIndex,
-    requests: SupportsIndex,
-    cached: SupportsIndex,
-    cache_write: SupportsIndex,
-    least_requests: int = 1,
-) -> _abi.Cost:
-    return _abi.Cost(
-        whole("requests", requests, least_requests),
-        whole("input", input),
-        whole("output", output),
-        whole("cached", cached, 0, _args.MAX_CACHED),
-        whole("cache_write", cache_write, 0, _args.MAX_CACHED),
-    )
+def _cost(*arguments: Any, **least: int) -> _abi.Cost:
+    return _abi.Cost(*_args.cost(*arguments, **least))
 
 
 # The callbacks of all limiters that the library has not freed yet. PyPy clears weak references before it runs finalizers, its own
@@ -120,6 +110,7 @@ class Limiter:
             except BaseException:
                 woken.appendleft(ticket)  # a wake may be repeated, but not lost
                 raise
+        flush_routed()
 
     def try_acquire(
         self,
@@ -134,10 +125,10 @@ class Limiter:
         cost = _cost(input, output, requests, cached, cache_write)
         permit = c_uint64()
         status = lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), None)
-        if self._woken:
+        if self._woken or routed:
             self._flush()
         check(status, "try_acquire", self, cost)
-        return _make_permit(self, permit.value) if status == OK else None
+        return make_permit(self, permit.value) if status == OK else None
 
     def acquire(
         self,
@@ -292,7 +283,7 @@ class Permit:
         status = function(self._limiter._handle, self._id, *arguments) if self._id else ERR_STALE
         if status == ERR_STALE or (ends and status >= 0):
             self._id = 0
-        if self._limiter._woken:
+        if self._limiter._woken or routed:
             self._limiter._flush()
         check(status, what, self._limiter)
 
@@ -352,7 +343,7 @@ class Permit:
             self.release()
 
 
-def _make_permit(limiter: Limiter, number: int) -> Permit:
+def make_permit(limiter: Limiter, number: int) -> Permit:
     permit = object.__new__(Permit)
     permit._limiter = limiter
     permit._id = number
@@ -391,7 +382,7 @@ class Acquire:
         status = lib.llmrl_enqueue(
             self._limiter._handle, byref(self._cost), self._timeout_ns, byref(self._number), byref(wait_ns)
         )
-        if self._limiter._woken:
+        if self._limiter._woken or routed:
             self._limiter._flush()
         check(status, "acquire", self._limiter, self._cost)
         return self._take() if status == OK else None
@@ -402,7 +393,7 @@ class Acquire:
         status = lib.llmrl_poll(self._limiter._handle, ticket, byref(wait_ns)) if ticket else ERR_STALE
         if status < 0:
             self._number.value = 0
-        if self._limiter._woken:
+        if self._limiter._woken or routed:
             self._limiter._flush()
         check(status, "acquire", self._limiter, self._cost)
         return wait_ns.value if status == PENDING else None
@@ -420,7 +411,7 @@ class Acquire:
         ticket = self._number.value
         if not ticket:
             raise from_status(ERR_STALE, "acquire", self._limiter)
-        permit = _make_permit(self._limiter, ticket)
+        permit = make_permit(self._limiter, ticket)
         self._number.value = 0
         return permit
 

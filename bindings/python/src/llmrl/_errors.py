@@ -29,6 +29,7 @@ ERR_MEMORY = -13
 ERR_PANIC = -14
 ERR_HANDLE = -15
 ERR_SAVED = -16
+ERR_NODE = -17
 
 
 class Error(Exception):
@@ -64,6 +65,10 @@ class _Limiter(Protocol):
     def _hub(self) -> _Hub: ...
 
     def limits(self) -> list[LimitState]: ...
+
+
+class NoNode(Error, LookupError):
+    """A router has no node of that name; or none that a request could go to, as there is none or all weights are 0."""
 
 
 # requests, input, output
@@ -140,6 +145,8 @@ def from_status(
             f"{what}: a cost is outside its accepted range: requests 1 to 2**40-1, input and output 0 to 2**40-1, "
             "together as well, cached and cache_write 0 to 2**36-1"
         )
+    if status == ERR_NODE:
+        return NoNode(f"{what}: the router has no such node; or none that has a weight: add one, or give one a weight above 0")
     if status == ERR_MEMORY:
         return MemoryError(f"{what}: the C library could not allocate")
     return SystemError(f"{what}: unexpected status {status} from the C library; this is a bug in llmrl")

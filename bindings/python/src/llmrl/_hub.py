@@ -125,17 +125,20 @@ def refuse_in_loop() -> None:
 
 
 def adopt(limiter: Any) -> None:
-    """Close ``limiter`` when the process forks or the interpreter exits, should it live until then."""
+    """Close ``limiter``, or a router, when the process forks or the interpreter exits, should it live until then."""
     _limiters.add(limiter)
 
 
 def _close_all(reason: str) -> None:
-    for limiter in list(_limiters):
+    limiters = list(_limiters)
+    for limiter in limiters:
         hub = limiter._hub
         if not hub.closed_by:
             hub.closed_by = reason
-        # Nobody is to be woken: after a fork their threads are not here, and at exit their loops have ended.
+        # Nobody is to be woken: after a fork their threads are not here, and at exit their loops have ended. Not by another
+        # limiter either, at which the router of one of them waits as well.
         hub.waiting.clear()
+    for limiter in limiters:
         limiter._end()
 
 

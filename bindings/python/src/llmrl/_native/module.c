@@ -60,9 +60,12 @@ static int fill(PyObject *module) {
     native.permit = (PyTypeObject *)PyType_FromSpec(&permit_spec);
     native.clock = (PyTypeObject *)PyType_FromSpec(&clock_spec);
     native.bucket = (PyTypeObject *)PyType_FromSpec(&bucket_spec);
+    native.router = (PyTypeObject *)PyType_FromSpec(&router_spec);
+    native.slip = (PyTypeObject *)PyType_FromSpec(&slip_spec);
     return add_type(module, "Limiter", native.limiter) || add_type(module, "Permit", native.permit) ||
                    add_type(module, "Acquire", native.acquire) || add_type(module, "ManualClock", native.clock) ||
-                   add_type(module, "TokenBucket", native.bucket) ||
+                   add_type(module, "TokenBucket", native.bucket) || add_type(module, "RawRouter", native.router) ||
+                   add_type(module, "Slip", native.slip) ||
                    PyModule_AddStringConstant(module, "library_version", llmrl_version())
                ? -1
                : 0;

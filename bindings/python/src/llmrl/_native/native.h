@@ -56,7 +56,7 @@ typedef struct {
 
 /* What the C code needs from the Python side of the package, and its own types; set once by module init. */
 extern struct native {
-    PyTypeObject *limiter, *permit, *acquire, *clock, *bucket;
+    PyTypeObject *limiter, *permit, *acquire, *clock, *bucket, *router, *slip;
     PyObject *ready;                 /* awaitable that is None at once */
     PyObject *from_status;           /* llmrl._errors */
     PyObject *whole, *timeout_ns, *duration_ns, *retune, *align; /* llmrl._args */
@@ -80,13 +80,14 @@ int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t high, 
 
 /* wake.c: the tickets that the library woke during a call, passed on to their hubs after it. */
 void wake_callback(void *ctx, llmrl_permit ticket);
+void wake_note(PyObject *hub, llmrl_permit ticket);
 extern Py_ssize_t wakes_noted;
 int wakes_flush_slow(void);
 /* To be called after every library call that may move the queue. -1: a signal handler raised meanwhile. */
 static inline int wakes_flush(void) { return wakes_noted ? wakes_flush_slow() : 0; }
 
-/* limiter.c, permit.c, acquire.c, clock.c, bucket.c */
-extern PyType_Spec limiter_spec, permit_spec, clock_spec, bucket_spec;
+/* limiter.c, permit.c, acquire.c, clock.c, bucket.c, router.c */
+extern PyType_Spec limiter_spec, permit_spec, clock_spec, bucket_spec, router_spec, slip_spec;
 int acquire_init(unsigned long hexversion);
 /* feedback.c */
 PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs);
