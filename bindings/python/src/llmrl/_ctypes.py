@@ -372,6 +372,10 @@ class Acquire:
     def _ticket(self) -> int:
         return self._number.value
 
+    @property
+    def _line(self) -> object:
+        return self._limiter
+
     def _begin(self, what: str) -> Optional[Permit]:
         """Take a place in the queue: the permit if admitted at once."""
         if self._used:

@@ -36,6 +36,10 @@ class Turn(Protocol):
     def _ticket(self) -> int: ...
 
     @property
+    def _line(self) -> object:
+        """The same for all turns of one FIFO queue: none of them is held before those that came earlier."""
+
+    @property
     def _timeout_ns(self) -> int:
         """For how long to wait at most; FOREVER is no limit."""
 

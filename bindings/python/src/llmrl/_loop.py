@@ -1,6 +1,6 @@
 """Waiting in asyncio: one timer and at most one pending callback per event loop, whatever the number of waiters.
 
-Of those who wait in one loop for one limiter, only the first has to ask when it is due: nobody behind it is served before it, and
+Of those who wait in one loop in one line, only the first has to ask when it is due: nobody behind it is served before it, and
 when it is decided, the next one asks. So a limit that is corrected while a thousand wait moves one timer and not a thousand. The
 others have timers for their deadlines alone.
 """
@@ -59,7 +59,7 @@ class _Wait:
                 self.reactor.arm(self, wait_ns)
             return
         # Whoever came earlier is held as well, and is asked first: tasks are to go on in the order in which they came.
-        line = self.reactor.lines[self.hub]
+        line = self.reactor.lines[self.turn._line]
         while (first := next(iter(line))) is not self:
             first.step()
             if line.get(first):
@@ -75,9 +75,9 @@ class _Reactor:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        # Those of whom nothing is decided yet, by limiter, in the order in which they came. Ordered, because taking the first
-        # from a plain dict gets slower with each that was taken before.
-        self.lines: dict[Hub, OrderedDict[_Wait, bool]] = {}
+        # Those of whom nothing is decided yet, in the order in which they came. Ordered, because taking the first from a plain
+        # dict gets slower with each that was taken before.
+        self.lines: dict[object, OrderedDict[_Wait, bool]] = {}
         self.woken: deque[_Wait] = deque()
         self.scheduled = False
         self.heap: list[tuple[float, int, _Wait]] = []
@@ -86,16 +86,16 @@ class _Reactor:
         self.timer_at = 0.0
 
     def enter(self, wait: _Wait) -> None:
-        self.lines.setdefault(wait.hub, OrderedDict())[wait] = True
+        self.lines.setdefault(wait.turn._line, OrderedDict())[wait] = True
 
     def leave(self, wait: _Wait) -> None:
-        line = self.lines.get(wait.hub)
+        line = self.lines.get(wait.turn._line)
         if line is None or wait not in line:
             return
         first = next(iter(line))
         del line[wait]
         if not line:
-            del self.lines[wait.hub]
+            del self.lines[wait.turn._line]
         elif first is wait and wait.hub.timed:
             self.wake(next(iter(line)))
 
@@ -131,7 +131,7 @@ class _Reactor:
         self.disarm(wait)
         now = self.loop.time()
         due = wait.deadline
-        if wait_ns < FOREVER and (due <= now or next(iter(self.lines[wait.hub])) is wait):
+        if wait_ns < FOREVER and (due <= now or next(iter(self.lines[wait.turn._line])) is wait):
             due = now + wait_ns * 1e-9
         if due == inf:
             return

@@ -169,18 +169,24 @@ class Router:
 class RoutedAcquire:
     """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for. Made by a Router."""
 
-    __slots__ = ("_router", "_nodes", "_slip", "_permit", "_used")
+    __slots__ = ("_router", "_nodes", "_slip", "_permit", "_used", "_timeout_ns")
 
     def __init__(self, router: Router, cost: tuple[int, int, int, int, int], key: Optional[bytes], timeout_ns: int) -> None:
         self._router = router
         self._nodes = router._nodes
         self._slip = Slip(router._raw, self._nodes, cost, key, timeout_ns)
+        self._timeout_ns = timeout_ns
         self._permit: Optional[Permit] = None
         self._used = False
 
     @property
     def _ticket(self) -> int:
         return self._slip.ticket
+
+    @property
+    def _line(self) -> object:
+        # Each stands in queues of its own choice.
+        return self
 
     def _begin(self, what: str) -> Optional[Routed]:
         """Take a place in the queue of each node: what was admitted if it was at once."""

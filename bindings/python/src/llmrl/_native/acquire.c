@@ -272,6 +272,12 @@ static PyObject *turn_ticket(Acquire *self, void *closure) {
     return PyLong_FromUnsignedLongLong(self->ticket);
 }
 
+static PyObject *turn_line(Acquire *self, void *closure) {
+    (void)closure;
+    Py_INCREF(self->limiter);
+    return (PyObject *)self->limiter;
+}
+
 static PyObject *turn_timeout_ns(Acquire *self, void *closure) {
     (void)closure;
     return PyLong_FromUnsignedLongLong(self->timeout_ns);
@@ -293,6 +299,7 @@ static PyMethodDef acquire_methods[] = {
 
 static PyGetSetDef acquire_getset[] = {
     {"_ticket", (getter)turn_ticket, NULL, NULL, NULL},
+    {"_line", (getter)turn_line, NULL, NULL, NULL},
     {"_timeout_ns", (getter)turn_timeout_ns, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
