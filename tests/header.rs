@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "status",
     "limit",
     "clock",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 12] = [
     "feedback",
     "advice",
     "charging",
+    "lengths",
     "bucket",
     "in_flight",
     "version",

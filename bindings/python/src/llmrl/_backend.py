@@ -35,6 +35,9 @@ Permit = _chosen.Permit
 TokenBucket = _chosen.TokenBucket
 charging_cost = _chosen.charging_cost
 charging_of = _chosen.charging_of
+lengths_estimate = _chosen.lengths_estimate
+lengths_new = _chosen.lengths_new
+lengths_record = _chosen.lengths_record
 library_version = _chosen.library_version
 read_answer = _chosen.read_answer
 
@@ -47,6 +50,9 @@ __all__ = [
     "backend",
     "charging_cost",
     "charging_of",
+    "lengths_estimate",
+    "lengths_new",
+    "lengths_record",
     "library_version",
     "read_answer",
 ]
