@@ -1750,6 +1750,77 @@ llmrl_status llmrl_charging_settle(const struct llmrl_charging *charging,
 
 
 /* ----------------------------------------------------------------------------------------
+ * How much will be put out
+ *
+ * What providers charge for output is what was really put out, with some of them; whoever
+ * reserves max_tokens with those, and uses a tenth of it, has most of the limit lie idle
+ * until the answers are there. Here the output lengths that were seen are remembered, by
+ * key (a user, an API key, a route, or nothing) and model, and tell what to expect: a
+ * quantile of them. Where the provider itself reserves max_tokens, reserve that: a smaller
+ * estimate would be refused.
+ *
+ *     llmrl_lengths *lengths;
+ *     llmrl_lengths_new(1000, &lengths);
+ *     llmrl_lengths_estimate(lengths, key, strlen(key), model, strlen(model), 900, max_tokens,
+ *                            &request.expected);
+ *     ...
+ *     llmrl_lengths_record(lengths, key, strlen(key), model, strlen(model), used);
+ *
+ * What was seen is forgotten by halves: lengths count half as much for every 128 that come
+ * after them, first when there are 255. Names are any bytes of any number; nothing is kept
+ * of them but a fingerprint of 128 bits. Recording and estimating take a lock that is held
+ * for about a microsecond, which no admission needs, and time in proportion to the size of
+ * the names.
+ * ---------------------------------------------------------------------------------------- */
+
+/** Output lengths that were seen. */
+typedef struct llmrl_lengths llmrl_lengths;
+
+/**
+ * Makes one that remembers up to names pairs of key and model, 1 to 2^20, and as many
+ * models; each takes some 450 bytes. When there are more, the one makes room of which
+ * nothing was recorded for longest. Free it with llmrl_lengths_free().
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_RANGE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_lengths_new(uint64_t names, struct llmrl_lengths **out);
+
+/**
+ * An answer of model to key had so many output tokens; more than 2^24 - 1 count as that.
+ * To be called when the permit is settled. Allocates for new names.
+ *
+ * Returns LLMRL_OK, or LLMRL_ERR_NULL also for a name that has a size and is NULL.
+ */
+llmrl_status llmrl_lengths_record(const struct llmrl_lengths *l,
+                                  const char *key,
+                                  size_t key_size,
+                                  const char *model,
+                                  size_t model_size,
+                                  uint64_t output_tokens);
+
+/**
+ * The length that permille of 1000 answers of model to key did not exceed, at most a 16th
+ * more than it was; never more than max_tokens, which may be LLMRL_UNKNOWN. If less than
+ * 20 answers were seen, those of the model to all keys tell; if of that less than 20, all
+ * answers; if there are none, it is max_tokens.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_RANGE for permille outside 1 to 1000, or LLMRL_ERR_NULL also
+ * for a name that has a size and is NULL.
+ */
+llmrl_status llmrl_lengths_estimate(const struct llmrl_lengths *l,
+                                    const char *key,
+                                    size_t key_size,
+                                    const char *model,
+                                    size_t model_size,
+                                    uint32_t permille,
+                                    uint64_t max_tokens,
+                                    uint64_t *out);
+
+/** Gives it up; NULL is allowed. */
+void llmrl_lengths_free(struct llmrl_lengths *l);
+
+
+/* ----------------------------------------------------------------------------------------
  * Token bucket, by itself
  *
  * One limit without a queue, for those who want no more. Taking is one reading of the

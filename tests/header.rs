@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "status",
     "limit",
     "clock",
@@ -25,6 +25,7 @@ const SECTIONS: [&str; 15] = [
     "feedback",
     "advice",
     "charging",
+    "lengths",
     "bucket",
     "in_flight",
     "version",

@@ -278,7 +278,7 @@ impl llmrl_answer {
 ///
 /// # Safety
 /// `from` is null or can be read for `size` bytes, as long as the result is in use.
-unsafe fn bytes<'a>(
+pub(super) unsafe fn bytes<'a>(
     from: *const c_char,
     size: usize,
     most: usize,

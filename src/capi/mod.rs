@@ -18,6 +18,7 @@ pub mod clock;
 mod describe;
 pub mod feedback;
 pub mod in_flight;
+pub mod lengths;
 pub mod limit;
 pub mod limiter;
 pub mod map;

@@ -21,13 +21,15 @@
 //! ```
 
 // number and date know how values are written; structured, table and prose what is meant; headers and body
-// collect it in slots and facts; decide draws the conclusion. Nothing in here knows a limiter, or reads a clock.
+// collect it in slots and facts; decide draws the conclusion. charging and lengths say what to acquire. Nothing in here
+// knows a limiter, or reads a clock.
 mod body;
 mod charging;
 mod date;
 mod decide;
 mod facts;
 mod headers;
+mod lengths;
 mod number;
 mod period;
 mod prose;
@@ -39,6 +41,7 @@ mod table;
 use body::{Body, is_event};
 pub use charging::{Charging, Output, Request, Settlement};
 use headers::Headers;
+pub use lengths::Lengths;
 pub use reading::{Axis, Class, MAX_QUOTAS, Period, Pool, Quota, Reading};
 use std::time::SystemTime;
 

@@ -722,6 +722,42 @@ static void charging(void)
     EQUAL(cost.input_tokens + cost.output_tokens, (UINT64_C(1) << 40) - 1);
 }
 
+static void lengths(void)
+{
+    llmrl_lengths *l = NULL;
+    llmrl_limiter *limiter = plain();
+    uint64_t out = BOGUS;
+
+    EQUAL(llmrl_lengths_new(0, &l), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_lengths_new((1 << 20) + 1, &l), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_lengths_new(UINT64_MAX, &l), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_lengths_new(1, NULL), LLMRL_ERR_NULL);
+    CHECK(l == NULL);
+    OK(llmrl_lengths_new(1, &l));
+    EQUAL(llmrl_lengths_record(NULL, "k", 1, "m", 1, 1), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_record(l, NULL, 1, "m", 1, 1), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_record(l, "k", 1, NULL, SIZE_MAX, 1), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_record((const llmrl_lengths *)(const void *)limiter, "k", 1, "m", 1, 1), LLMRL_ERR_HANDLE);
+    EQUAL(llmrl_lengths_estimate(NULL, "k", 1, "m", 1, 900, 10, &out), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_estimate(l, NULL, 1, "m", 1, 900, 10, &out), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_estimate(l, "k", 1, NULL, 1, 900, 10, &out), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_estimate(l, "k", 1, "m", 1, 900, 10, NULL), LLMRL_ERR_NULL);
+    EQUAL(llmrl_lengths_estimate(l, "k", 1, "m", 1, 0, 10, &out), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_lengths_estimate(l, "k", 1, "m", 1, 1001, 10, &out), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_lengths_estimate(l, "k", 1, "m", 1, UINT32_MAX, 10, &out), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_lengths_estimate((const llmrl_lengths *)(const void *)limiter, "k", 1, "m", 1, 900, 10, &out), LLMRL_ERR_HANDLE);
+    EQUAL(out, BOGUS);
+    llmrl_lengths_free((llmrl_lengths *)(void *)limiter);
+    EQUAL(state_of(limiter, 0).available, 100);
+
+    /* No names are names. */
+    OK(llmrl_lengths_record(l, NULL, 0, NULL, 0, 1));
+    OK(llmrl_lengths_estimate(l, NULL, 0, NULL, 0, 1000, 10, &out));
+    EQUAL(out, 10);
+    llmrl_lengths_free(l);
+    llmrl_limiter_free(limiter);
+}
+
 int main(void)
 {
     nulls();
@@ -739,5 +775,6 @@ int main(void)
     answers();
     feedback();
     charging();
+    lengths();
     return 0;
 }

@@ -261,6 +261,32 @@ static void an_answer(void)
     EQUAL(reading.wait_ns, 7);
 }
 
+static void lengths_of_answers(void)
+{
+    static const char model[] = "a\0b", other[] = "a\0c";
+    llmrl_lengths *lengths = NULL;
+    uint64_t estimate = 0, length;
+
+    OK(llmrl_lengths_new(2, &lengths));
+    OK(llmrl_lengths_estimate(lengths, "key", 3, model, 3, 900, LLMRL_UNKNOWN, &estimate));
+    EQUAL(estimate, LLMRL_UNKNOWN);
+    OK(llmrl_lengths_estimate(lengths, "key", 3, model, 3, 900, 4096, &estimate));
+    EQUAL(estimate, 4096);
+    for (length = 1; length <= 100; length++)
+        OK(llmrl_lengths_record(lengths, "key", 3, model, 3, length));
+    for (length = 0; length < 20; length++)
+        OK(llmrl_lengths_record(lengths, NULL, 0, other, 3, UINT64_MAX));
+    /* 90 is counted with 88 to 91. */
+    OK(llmrl_lengths_estimate(lengths, "key", 3, model, 3, 900, LLMRL_UNKNOWN, &estimate));
+    EQUAL(estimate, 91);
+    OK(llmrl_lengths_estimate(lengths, "key", 3, model, 3, 900, 50, &estimate));
+    EQUAL(estimate, 50);
+    OK(llmrl_lengths_estimate(lengths, "nobody", 6, other, 3, 1, LLMRL_UNKNOWN, &estimate));
+    EQUAL(estimate, (UINT64_C(1) << 24) - 1);
+    llmrl_lengths_free(lengths);
+    llmrl_lengths_free(NULL);
+}
+
 int main(void)
 {
     versions();
@@ -269,5 +295,6 @@ int main(void)
     a_clock();
     a_saved_state();
     an_answer();
+    lengths_of_answers();
     return 0;
 }

@@ -48,6 +48,23 @@ def test_resident_memory_is_flat_over_a_million_acquires(api):
     assert resident() - before < 1_000_000
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
+def test_lengths_are_freed(api):
+    def some(times: int) -> None:
+        for _ in range(times):
+            handle = api.lengths_new(1000)
+            for key in range(1000):
+                api.lengths_record(handle, b"%d" % key, b"", 1)
+
+    some(3)
+    collect()
+    before = resident()
+    some(30)
+    collect()
+    # Half a megabyte each.
+    assert resident() - before < 5_000_000
+
+
 def test_waiting_leaves_nothing(api):
     limiter = api.Limiter(Limit.in_flight(1))
 

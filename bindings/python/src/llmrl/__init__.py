@@ -16,6 +16,7 @@ from ._calendar import until_midnight, until_reset
 from ._charging import Charging
 from ._errors import Closed, DeadlineExceeded, Error, Never, NoNode, QueueFull, StalePermit
 from ._feedback import Advice, Quota, Reading
+from ._lengths import Lengths
 from ._limit import Limit
 from ._meter import Weights
 from ._router import Node, Routed, RoutedAcquire, Router
@@ -30,6 +31,7 @@ __all__ = [
     "Closed",
     "DeadlineExceeded",
     "Error",
+    "Lengths",
     "Limit",
     "LimitState",
     "Limiter",

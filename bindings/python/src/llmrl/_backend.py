@@ -37,6 +37,9 @@ Slip = _chosen.Slip
 TokenBucket = _chosen.TokenBucket
 charging_cost = _chosen.charging_cost
 charging_of = _chosen.charging_of
+lengths_estimate = _chosen.lengths_estimate
+lengths_new = _chosen.lengths_new
+lengths_record = _chosen.lengths_record
 library_version = _chosen.library_version
 read_answer = _chosen.read_answer
 
@@ -51,6 +54,9 @@ __all__ = [
     "backend",
     "charging_cost",
     "charging_of",
+    "lengths_estimate",
+    "lengths_new",
+    "lengths_record",
     "library_version",
     "read_answer",
 ]

@@ -16,8 +16,9 @@ from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
 from ._ctypes_charging import charging_cost, charging_of
 from ._ctypes_feedback import answer_of, read_answer
-from ._ctypes_router import RawRouter, Slip, flush_routed, routed
+from ._ctypes_lengths import lengths_estimate, lengths_new, lengths_record
 from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
+from ._ctypes_router import RawRouter, Slip, flush_routed, routed
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._feedback import Advice, Headers, make_advice
 from ._hub import Hub, adopt, refuse_in_loop
@@ -33,6 +34,9 @@ __all__ = [
     "TokenBucket",
     "charging_cost",
     "charging_of",
+    "lengths_estimate",
+    "lengths_new",
+    "lengths_record",
     "library_version",
     "read_answer",
 ]

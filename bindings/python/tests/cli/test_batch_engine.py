@@ -84,13 +84,21 @@ def test_a_try_that_was_never_sent_gives_everything_back(tmp_path: Path, monkeyp
     assert left(limiter) == [59, 988, 3] and counts.retries == 1
 
 
-@pytest.mark.parametrize("first", [Lost("broken pipe"), Reply(503, {}, b"")], ids=["lost", "503"])
+@pytest.mark.parametrize("first", [Lost("broken pipe"), Reply(500, {}, b"")], ids=["lost", "500"])
 def test_a_try_that_may_have_been_served_keeps_its_estimate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Any
 ) -> None:
     sender, limiter, _ = run(tmp_path, monkeypatch, first, OK)
     assert sender.seen[1] == [58, 800, 2]
     assert left(limiter) == [58, 888, 3]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_try_that_was_refused_costs_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    refusal = Reply(status, {"x-ratelimit-type": "UserConcurrentRequests"}, b"")
+    sender, limiter, counts = run(tmp_path, monkeypatch, refusal, OK)
+    assert sender.seen[1][:2] == [58, 900]
+    assert left(limiter)[:2] == [58, 988] and counts.too_many == ({"concurrency": 1} if status == 429 else {})
 
 
 def test_a_rejected_request_costs_no_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

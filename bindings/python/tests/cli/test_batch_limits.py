@@ -1,4 +1,4 @@
-"""From ``--rpd``, ``--tpd`` and ``--limit`` to a limiter, and what a refusal then means."""
+"""From ``--rpd``, ``--tpd`` and ``--limit`` to a limiter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from llmrl import Limit, Limiter, ManualClock
 from llmrl.cli import build_parser
-from llmrl.cli.batch_answer import Verdict
-from llmrl.cli.batch_charge import Account, Meters
+from llmrl.cli.batch_charge import Meters
 from llmrl.cli.batch_counts import Counts
 from llmrl.cli.batch_limits import assume_spent, build, parse_limit
 
@@ -84,36 +83,25 @@ def test_too_many(capsys: pytest.CaptureFixture) -> None:
     assert "zone must be a time zone such as 'America/Los_Angeles'" in capsys.readouterr().err
 
 
-def windows() -> "tuple[Any, Meters, Account]":
+def windows() -> "tuple[Any, Meters]":
     names = {0: "a", 1: "b", 2: "c", 3: "concurrency"}
     made = Limiter(
         Limit.requests(60), Limit.fixed_window(1000, 86_400), Limit.fixed_window(20, 10), Limit.in_flight(5), clock=ManualClock()
     )
-    meters = Meters(0, None, 3, names)
-    return made, meters, Account(made, meters, "settle", print)
+    return made, Meters(0, None, 3, names)
 
 
-def test_a_refusal_is_about_the_limit_whose_size_it_states() -> None:
-    made, _, account = windows()
-    account.refused(made.try_acquire(), (0, 0), Verdict("retry", axis="requests", wait=2.5, limit=20, used=20))
-    assert [state.paused for state in made.limits()] == [0, 0, 2.5, 0]
-    made.pause(2, 0)
-    made.charge(requests=20)
-    assert made.limits()[2].available < 1 and made.wait_time() == 2.5, "and its window ends when the refusal says"
-
-
-def test_a_refusal_that_states_no_size_moves_no_window() -> None:
-    made, _, account = windows()
-    account.refused(made.try_acquire(), (0, 0), Verdict("retry", axis="requests", wait=2.5))
-    assert [state.paused for state in made.limits()] == [2.5, 0, 0, 0]
-    made.retune(0, 10**6)
-    made.pause(0, 0)
-    made.charge(requests=20)
-    assert made.wait_time() == 10.0
+def test_limits_are_raised_only_if_asked() -> None:
+    for options, amount in (([], 500), (["--raise-limits"], 900)):
+        made, _ = limiter("--rpm", "500", *options)
+        for _ in range(3):
+            with made.try_acquire() as permit:
+                permit.feedback(200, {"x-ratelimit-limit-requests": "900", "x-ratelimit-remaining-requests": "890"})
+        assert made.limits()[0].amount == amount
 
 
 def test_what_is_waited_for_and_how_much_was_used() -> None:
-    made, meters, _ = windows()
+    made, meters = windows()
     counts = Counts(made, meters, 1)
     for _ in range(20):
         made.try_acquire().release()

@@ -11,7 +11,8 @@ from typing import Any, Dict, Optional
 import pytest
 
 from llmrl.cli import batch_input
-from llmrl.cli.batch_answer import Verdict, decode, judge, seconds, usage_of
+from llmrl import Limit, Limiter, ManualClock
+from llmrl.cli.batch_answer import Verdict, decode, judge, usage_of
 from llmrl.cli.batch_estimate import MEDIA_TOKENS, MIN_ANSWERS, Estimator, text_size
 from llmrl.cli.batch_input import BadLine, Request, count_lines, parse_line, read_batch
 from llmrl.cli.batch_output import OutputError, Results, make_line
@@ -79,34 +80,6 @@ def test_numbers_that_python_refuses_are_bad_lines() -> None:
     assert isinstance(item, BadLine) and item.line == 9
 
 
-@pytest.mark.parametrize(
-    "text,value",
-    [
-        ("120ms", 0.12),
-        ("6m0s", 360),
-        ("1h2m3.5s", 3723.5),
-        ("4m12.172s", 252.172),
-        ("37 seconds", 37),
-        ("12", 12),
-        ("26.5", 26.5),
-        ("0", 0),
-        ("5µs", 5e-6),
-        ("1m", 60),
-        ("", None),
-        ("-5", None),
-        ("1e3s", None),
-        ("inf", None),
-        ("nan", None),
-        ("5 parsecs", None),
-        ("3s5", None),
-        ("ms", None),
-        ("9" * 400, None),
-    ],
-)
-def test_durations(text: str, value: Optional[float]) -> None:
-    assert seconds(text) == (None if value is None else pytest.approx(value))
-
-
 def body(message: str = "", code: Optional[str] = None, kind: Optional[str] = None) -> Dict[str, Any]:
     return {"error": {"message": message, "type": kind, "code": code}}
 
@@ -115,6 +88,7 @@ TPM = (
     "Rate limit reached for m in organization o on tokens per min (TPM): Limit 10000, Used 8554, Requested 3082. "
     "Please try again in 9.816s."
 )
+RPD = "Rate limit reached for m in organization o on requests per day (RPD)."
 AZURE = (
     "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024 have exceeded token rate "
     "limit of your current OpenAI S0 pricing tier. Please retry after 37 seconds."
@@ -126,36 +100,16 @@ AZURE = (
     [
         (200, {}, {}, Verdict("ok")),
         (200, {}, None, Verdict("retry", "status 200 without a JSON body")),
-        (429, {}, body(TPM), Verdict("retry", "status 429", "tokens", 9.816, 10000, 8554)),
-        (
-            429,
-            {"retry-after-ms": "4321", "retry-after": "5"},
-            body(TPM),
-            Verdict("retry", "status 429", "tokens", 4.321, 10000, 8554),
-        ),
-        (429, {"retry-after-ms": "0", "retry-after": "1"}, body(), Verdict("retry", "status 429", None, 1.0)),
-        (
-            429,
-            {"retry-after": "0", "x-ratelimit-type": "Tokens"},
-            body(AZURE),
-            Verdict("retry", "status 429", "tokens", 37.0),
-        ),
-        (429, {"x-ratelimit-type": "UserConcurrentRequests"}, body(), Verdict("retry", "status 429", "concurrent")),
-        (429, {}, None, Verdict("retry", "status 429")),
-        (429, {}, [1], Verdict("retry", "status 429")),
-        (
-            429,
-            {},
-            body("on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s."),
-            Verdict("retry", "status 429", "requests", 20.0, 3, 3),
-        ),
-        (
-            429,
-            {"retry-after": "Sun, 09 Aug 2026 12:05:00 GMT", "date": "Sun, 09 Aug 2026 12:04:30 GMT"},
-            None,
-            Verdict("retry", "status 429", None, 30.0),
-        ),
+        (429, {}, body(TPM), Verdict("retry", "status 429", 0.0)),
+        (429, {"retry-after-ms": "4321", "retry-after": "5"}, body(TPM), Verdict("retry", "status 429", 0.0)),
+        (429, {"retry-after": "0", "x-ratelimit-type": "Tokens"}, body(AZURE), Verdict("retry", "status 429", 0.0)),
+        (429, {"retry-after": "600"}, body(TPM), Verdict("retry", "status 429", 600.0)),
+        (429, {"x-ratelimit-type": "UserConcurrentRequests"}, body(), Verdict("retry", "status 429", 1.0)),
+        (429, {}, None, Verdict("retry", "status 429", 0.0)),
+        (429, {}, [1], Verdict("retry", "status 429", 0.0)),
         (429, {"retry-after": "86400"}, body(), Verdict("stop", "the provider asks to wait 24.0 hours")),
+        (429, {"retry-after": "7200"}, body(), Verdict("stop", "the provider asks to wait 2.0 hours")),
+        (429, {}, body(RPD), Verdict("stop", "a limit of a day or longer is used up")),
         (
             429,
             {},
@@ -170,14 +124,22 @@ AZURE = (
             body("Request too large for m on tokens per min (TPM): Limit 3, Requested 9."),
             Verdict("final", "the request is larger than the limit"),
         ),
-        (503, {"retry-after": "2"}, None, Verdict("retry", "status 503", wait=2.0)),
+        (413, {}, None, Verdict("final", "the request is larger than the limit")),
+        (503, {"retry-after": "2"}, None, Verdict("retry", "status 503", 2.0)),
+        (500, {}, None, Verdict("retry", "status 500", 1.0)),
+        (500, {"x-should-retry": "false"}, None, Verdict("final", "status 500")),
         (404, {}, None, Verdict("final", "status 404")),
         (302, {}, None, Verdict("final", "status 302")),
-        (429, {}, {"error": {"message": 3, "code": [], "type": {}}}, Verdict("retry", "status 429")),
+        (429, {}, {"error": {"message": 3, "code": [], "type": {}}}, Verdict("retry", "status 429", 0.0)),
     ],
 )
 def test_what_an_answer_means(status: int, headers: Dict[str, str], content: Any, expected: Verdict) -> None:
-    assert judge(status, headers, content) == expected
+    limiter = Limiter(Limit.requests(60), Limit.tokens(10_000), Limit.in_flight(3), clock=ManualClock())
+    permit = limiter.try_acquire(10, 10)
+    assert permit is not None
+    raw = b"" if content is None else json.dumps(content).encode()
+    with permit:
+        assert judge(status, content, permit.feedback(status, headers, raw)) == expected
 
 
 @pytest.mark.parametrize(
@@ -238,9 +200,22 @@ def test_learning_only_raises_inputs_and_only_where_the_charge_is_corrected() ->
     assert dense.chars_per_token(settles=True) == 2.0
     assert dense.chars_per_token(settles=False) == 4.0
     assert sparse.chars_per_token(settles=True) == 4.0
-    assert fixed.chars_per_token(settles=True) == 4.0 and fixed.open_output() == 1024
-    assert dense.open_output() == 10, "what no maximum bounds is estimated from the answers"
-    assert dense.cost("/v1/x", chat("x" * 100, max_tokens=7), True) == (50, 7), "a stated maximum is reserved whole"
+    assert fixed.chars_per_token(settles=True) == 4.0
+    assert dense.cost("/v1/x", chat("x" * 100, max_tokens=7), True) == (50, 7)
+
+
+def test_output_is_expected_where_there_is_no_maximum_or_it_does_not_count() -> None:
+    reserving, actual, fixed = (Estimator(4.0, 1024, *flags) for flags in ((True, False), (True, True), (False, True)))
+    url, open_end, long, short = "/v1/x", chat("x", model="m"), chat("x", model="m", max_tokens=500), chat("x", max_tokens=7)
+    for estimator in (reserving, actual, fixed):
+        for output in range(1, 20):
+            estimator.answered(chat("x", model="m", n=2), 1, 2 * output)
+        assert estimator.cost(url, open_end, True) == (1, 1024) and estimator.cost(url, long, True) == (1, 500)
+        estimator.answered(open_end, 1, 20)
+    assert [e.cost(url, open_end, True)[1] for e in (reserving, actual, fixed)] == [18, 18, 1024]
+    assert [e.cost(url, long, True)[1] for e in (reserving, actual, fixed)] == [500, 18, 500]
+    assert actual.cost(url, short, True)[1] == 7, "never more than the maximum"
+    assert actual.cost(url, {**long, "n": 3}, True)[1] == 54
 
 
 def test_results_say_what_is_final(tmp_path: Path) -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from llmrl.cli.batch_answer import seconds
+from llmrl import read_answer
 from llmrl.cli.emulate_bucket import Gate, Refusal
 from llmrl.cli.emulate_wire import go_duration, limit_headers, refusal_body, wait_headers
 
 MS = 1_000_000
+
+
+def seconds(text: str) -> float:
+    """As the library reads it."""
+    headers = {"x-ratelimit-limit-requests": "5", "x-ratelimit-remaining-requests": "4", "x-ratelimit-reset-requests": text}
+    reset = read_answer(200, headers).quotas[0].reset
+    assert reset is not None
+    return reset
 
 
 @pytest.mark.parametrize(

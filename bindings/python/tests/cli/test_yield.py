@@ -8,13 +8,15 @@ prints the table.
 from __future__ import annotations
 
 import heapq
+import json
 import random
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Tuple
 
 import pytest
 
-from llmrl import Limit, Limiter, ManualClock
+from llmrl import Limit, Limiter, ManualClock, Permit
 from llmrl.cli.emulate_bucket import Admission, Gate
+from llmrl.cli.emulate_wire import limit_headers, refusal_body, wait_headers
 
 SECOND = 10**9
 MINUTES = 100
@@ -30,7 +32,7 @@ def play(limits: List[Limit], enforce: str, tokens: bool, jitter_ms: int = 100) 
     gate = Gate(0, **rate, enforce=enforce, origin_ns=(PHASE - 60) * SECOND)
     clock = ManualClock()
     limiter = Limiter(*limits, clock=clock)
-    on_the_way: List[Tuple[int, int, int]] = []
+    on_the_way: List[Tuple[int, int, int, Permit]] = []
     again: List[int] = []
     now = sent = admitted = refused = 0
     while now < end:
@@ -40,34 +42,31 @@ def play(limits: List[Limit], enforce: str, tokens: bool, jitter_ms: int = 100) 
             if permit is None:
                 again.append(cost)
                 break
-            permit.release()
             sent += 1
-            heapq.heappush(on_the_way, (now + (20 + rng.randint(0, jitter_ms)) * 1_000_000, sent, cost))
+            heapq.heappush(on_the_way, (now + (20 + rng.randint(0, jitter_ms)) * 1_000_000, sent, cost, permit))
         then = now + max(1, round(limiter.wait_time(input=cost) * 1e9))
         if on_the_way:
             then = min(then, max(now, on_the_way[0][0]))
         clock.advance_ns(then - now)
         now = then
         while on_the_way and on_the_way[0][0] <= now:
-            cost = heapq.heappop(on_the_way)[2]
+            _, _, cost, permit = heapq.heappop(on_the_way)
             answer = gate.admit(cost, now)
+            headers = limit_headers(gate, now)
             if isinstance(answer, Admission):
                 admitted += cost
+                permit.feedback(200, headers)
             else:
                 refused += 1
                 again.append(cost)
-                told(limiter, answer.wait_ns)
+                headers.update(wait_headers(answer.wait_ns or 0))
+                permit.feedback(429, headers, json.dumps(refusal_body(answer, "m")))
+            permit.release()
     meter = gate.tokens if tokens else gate.requests
     assert meter is not None
+    for _, _, _, permit in on_the_way:
+        permit.cancel()
     return admitted / meter.offered(0, end - 1), refused / sent
-
-
-def told(limiter: Limiter, wait_ns: Optional[int]) -> None:
-    """What ``llmrl batch`` does with the time in a refusal."""
-    wait = (wait_ns or 0) / 1e9
-    if limiter.limits()[0].kind == "fixed_window":
-        limiter.align(0, min(wait, 60))
-    limiter.pause(0, wait)
 
 
 MATCHING = {

@@ -83,6 +83,11 @@ static PyMethodDef functions[] = {
     {"charging_of", charging_of, METH_O, "charging_of(name)\n--\n\nThe numbers of a rule, or None; see llmrl.Charging."},
     {"charging_cost", charging_cost, METH_VARARGS,
      "charging_cost(rule, request, used)\n--\n\nInput and output tokens; see llmrl.Charging."},
+    {"lengths_new", lengths_new, METH_O, "lengths_new(names)\n--\n\nA handle; see llmrl.Lengths."},
+    {"lengths_record", lengths_record, METH_VARARGS,
+     "lengths_record(handle, key, model, output_tokens)\n--\n\nSee llmrl.Lengths."},
+    {"lengths_estimate", lengths_estimate, METH_VARARGS,
+     "lengths_estimate(handle, key, model, permille, max_tokens)\n--\n\nThe length, or 2**64 - 1; see llmrl.Lengths."},
     {NULL, NULL, 0, NULL},
 };
 

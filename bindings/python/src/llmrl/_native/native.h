@@ -92,9 +92,13 @@ int acquire_init(unsigned long hexversion);
 /* feedback.c */
 PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *feedback_learn(PyObject *permit, PyObject *args, PyObject *kwargs);
-
+/* charging.c */
 PyObject *charging_of(PyObject *module, PyObject *name);
 PyObject *charging_cost(PyObject *module, PyObject *args);
+/* lengths.c */
+PyObject *lengths_new(PyObject *module, PyObject *names);
+PyObject *lengths_record(PyObject *module, PyObject *args);
+PyObject *lengths_estimate(PyObject *module, PyObject *args);
 /* tp_new of types that only this module makes. */
 PyObject *no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 PyObject *acquire_new(Limiter *limiter, const llmrl_cost *cost, uint64_t timeout_ns);

@@ -42,8 +42,8 @@ minute) is known with --state; else the provider's refusals tell. Requests that 
 the end, key refused, no quota) are tried again by the next run, which replaces their lines.
 
 What is retried: 429 (after the server's own time), 408, 409, 5xx, lost connections; each try waits for its own
-permit. Not retried: other 4xx, requests larger than the limit. A refused key (401) or an exhausted quota ends the
-batch at once.
+permit. Not retried: other 4xx, requests larger than the limit. A refused key (401), an exhausted quota, or a limit
+that is not back within an hour ends the batch at once. Limits that the answers state are followed downwards.
 
 Bad lines (no JSON, no custom_id, a custom_id used before ...) are reported with their line number and do not stop
 the others; where they have a custom_id of their own they get an error line.
@@ -102,12 +102,18 @@ def add_command(commands: Any) -> None:
         "enforce requests per second)",
     )
     limits.add_argument(
+        "--raise-limits",
+        action="store_true",
+        help="go up to what the provider's answers state as its limits; without it only down",
+    )
+    limits.add_argument(
         "--charge",
         choices=("auto", "settle", "reserve", "max"),
         default="auto",
-        help="what a request costs in tokens. settle: what it used. reserve: prompt + max_tokens, whatever it used. "
-        "max: the larger of prompt and max_tokens. auto (default): settle, until the provider's x-ratelimit headers or "
-        "refusals show that it keeps reservations",
+        help="what a request costs in tokens. settle: what it used, and never more; the output is estimated from earlier "
+        "answers. reserve: prompt + max_tokens, whatever it used. max: the larger of prompt and max_tokens. auto (default): "
+        "prompt + max_tokens until it is answered, then what it used, unless the provider's headers show that it keeps "
+        "reservations",
     )
 
     tokens = parser.add_argument_group("token estimates (before the answer says what was used)")
@@ -116,7 +122,8 @@ def add_command(commands: Any) -> None:
         choices=("learn", "fixed"),
         default="learn",
         help="learn (default): more tokens per character if the answers' usage shows it (not for providers "
-        "that keep reservations: they count characters), and the output of requests without max_tokens. fixed: never",
+        "that keep reservations: they count characters), and the output of requests without max_tokens, or of all with "
+        "--charge settle. fixed: never",
     )
     tokens.add_argument(
         "--chars-per-token",
@@ -338,7 +345,9 @@ async def _with_results(
     counts = Counts(limiter, meters, total)
     view = View(counts, View.pick_mode(args.quiet, args.plain), sender.hide)
     account = Account(limiter, meters, args.charge, view.note)
-    estimator = Estimator(args.chars_per_token, args.default_output, args.estimate == "learn")
+    estimator = Estimator(
+        args.chars_per_token, args.default_output, args.estimate == "learn", args.charge == "settle"
+    )
     for line in _opening(args, found):
         view.note(line)
     engine = Engine(

@@ -1,36 +1,39 @@
-"""Keeping the limiter's account equal to the provider's: what a permit becomes when its request has ended.
+"""What a permit becomes when its request has ended, so that the limiter's account stays equal to the provider's.
 
-A provider charges a request in one of three ways, and the account here must follow:
+What is left there, and what was refused, the limiter learns from the answers (``permit.feedback``). How a request is charged
+it must be told; a provider does it in one of three ways:
 
 * *settle*: a reservation at admission, corrected to the real usage at the end;
 * *reserve*: prompt + max_tokens at admission, never given back, whatever was used;
 * *max*: the larger of the two at admission, never given back (OpenAI's documented formula).
 
-*auto* starts as *settle*. If the provider keeps reservations, its ``x-ratelimit-remaining-tokens`` falls behind
-the account here by exactly what was given back; then that is charged after all, and from there on nothing is
-given back. A full bucket holds a minute of tokens, so this mostly shows before anything is refused. Where there
-are no such headers, a few refusals say the same.
+*auto* starts as *settle* and finds out. A provider that keeps reservations is behind by what was given back here, as its headers
+show; that is charged after all then. Until it is known, the limiter is not shown what is left there: it would make up for the
+difference by itself, less exactly. Where there are no such headers, a few refusals say the same.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from .batch_answer import Verdict
+from llmrl import Advice, read_answer
+
+if TYPE_CHECKING:
+    from .batch_send import Reply
 
 WINDOW = 16
-"""Answers that must agree before *auto* switches. Requests overtake each other on the way, which makes a single
-comparison wrong by a few reservations either way; the smallest of sixteen is not."""
+"""Answers by which *auto* decides. Requests overtake each other on the way, which makes a single comparison wrong."""
+EVIDENCE = 8
+"""This part of a full bucket must have been given back by then: more than what is on its way, of which the provider does not
+know yet."""
 REFUSALS = 4
-"""Token refusals after which *auto* asks whether they took back most of what settling gave."""
+"""Refusals after which *auto* asks whether they took back most of what settling gave."""
 
 
 @dataclass
 class Meters:
-    """Positions of limits in the limiter: the first on requests and the first on tokens, which a provider's words are
-    about unless they fit another; None where there is no such limit."""
+    """Positions of limits in the limiter: the first on requests and the first on tokens; None where there is no such limit."""
 
     requests: Optional[int] = None
     tokens: Optional[int] = None
@@ -39,29 +42,26 @@ class Meters:
     """What each limit is called."""
 
 
-@dataclass
-class Sent:
-    """The token account at the moment a request was sent."""
+class Sent(NamedTuple):
+    """The token account when a request was sent."""
 
     available: int
-    returned: int
-    reserved: int
+    given_back: int
+    undecided: bool
 
 
 class Account:
-    """Ends permits. ``say`` gets one line when something was learned that the user should know."""
+    """Ends permits, and counts what stands of them. ``say`` gets a line when *auto* has found something out."""
 
     def __init__(self, limiter: Any, meters: Meters, mode: str, say: Callable[[str], None]) -> None:
         self.limiter = limiter
         self.meters = meters
         self.mode = "settle" if mode == "auto" else mode
-        self._auto = mode == "auto" and meters.tokens is not None
+        self._undecided = mode == "auto" and meters.tokens is not None
         self._say = say
-        self._returned = 0
-        self._gaps: Deque[Tuple[int, int, int]] = deque(maxlen=WINDOW)
-        self._refusals = 0
-        self._taken_back = 0
-        self._told_limit = False
+        self._given_back = 0
+        self._compared: List[Tuple[int, int]] = []
+        self._taken_back: List[int] = []
         self.requests = 0
         """Request units that stand: admitted and not cancelled."""
         self.tokens = 0
@@ -69,7 +69,8 @@ class Account:
 
     @property
     def settles(self) -> bool:
-        return self.mode == "settle"
+        """Whether the provider is known to correct its charges. (If it does not say, whether it is assumed to.)"""
+        return self.mode == "settle" and not self._undecided
 
     def cost(self, tokens_in: int, tokens_out: int) -> Tuple[int, int]:
         """The estimate as the provider will charge it."""
@@ -81,22 +82,90 @@ class Account:
         self.requests += 1
         self.tokens += sum(cost)
 
-    def sending(self, cost: Tuple[int, int]) -> Sent:
-        available = self.limiter.limits()[self.meters.tokens].available if self.meters.tokens is not None else 0
-        return Sent(available, self._returned, sum(cost))
+    def first_on_the_wire(self, delay: float) -> None:
+        """The first request took ``delay`` seconds to be sent, because a connection had to be made; and about as long again until
+        it was counted, as the provider had to accept it.
+
+        The provider's buckets were full until it came, so they have produced that much less than ours, which began
+        when the permit was granted. Later requests find their connection ready; without this correction they
+        would be ahead by that much for the whole run. (So little the limiter cannot tell from
+        requests in flight.)
+        """
+        states = self.limiter.limits()
+        requests, tokens = (
+            0
+            if index is None or states[index].kind != "token_bucket"
+            else int(2 * delay * states[index].amount / states[index].per)
+            for index in (self.meters.requests, self.meters.tokens)
+        )
+        if requests or tokens:
+            self.limiter.charge(requests=requests, input=tokens)
+
+    def sending(self) -> Sent:
+        return Sent(self._available(), self._given_back, self._undecided)
+
+    def _available(self) -> int:
+        return self.limiter.limits()[self.meters.tokens].available if self._undecided else 0
+
+    def feedback(self, permit: Any, reply: Reply, sent: Sent) -> Advice:
+        """Hand an answer to the limiter."""
+        compared = sent.undecided and reply.status < 400 and self._compare(reply, sent)
+        before = self._available()
+        advice: Advice = permit.feedback(reply.status, {} if compared else reply.headers, reply.raw)
+        if advice.answer_class == "rate" and self._undecided:
+            self._compared.clear()
+            self._taken_back.append(before - self._available())
+            if len(self._taken_back) >= REFUSALS and 0 < self._given_back < 2 * sum(self._taken_back):
+                self._keep_reservations(0)
+        return advice
+
+    def _compare(self, reply: Reply, sent: Sent) -> bool:
+        """Whether the answer says what the provider has left of the limit as it is known here."""
+        state = self.limiter.limits()[self.meters.tokens]
+        left = [
+            quota.remaining
+            for quota in read_answer(reply.status, reply.headers).quotas
+            if quota.meter == "tokens" and quota.limit == state.amount and quota.remaining is not None
+        ]
+        if not left:
+            return False
+        if self._undecided and sent.given_back * EVIDENCE >= state.burst:
+            self._compared.append((sent.available - left[0], sent.given_back))
+            if len(self._compared) == WINDOW:
+                self._undecided = False
+                behind, given_back = (sum(column) for column in zip(*self._compared))
+                if behind * 2 > given_back:
+                    # By the answer with the least on its way: of what a nearly full bucket is given not everything comes back.
+                    self._keep_reservations(max(b + self._given_back - g for b, g in self._compared))
+        return True
+
+    def _keep_reservations(self, owed: int) -> None:
+        self.mode, self._undecided = "reserve", False
+        self.limiter.charge(requests=0, input=owed)
+        self.tokens += self._given_back
+        self._say(
+            "the provider keeps what a request reserved (prompt + max_tokens) and gives nothing back; "
+            "accounting for it the same way from here on (as with --charge reserve)"
+        )
 
     def answered(self, permit: Any, cost: Tuple[int, int], usage: Optional[Tuple[int, int]]) -> None:
         """The request was served. Without a usage the estimate stands: something was used, we do not know what."""
-        if self.settles and usage is not None:
-            self._returned += sum(cost) - sum(usage)
+        if self.mode == "settle" and usage is not None:
+            self._given_back += sum(cost) - sum(usage)
             self._settle(permit, cost, usage)
         else:
             permit.release()
 
-    def failed(self, permit: Any, cost: Tuple[int, int]) -> None:
+    def failed(self, permit: Any) -> None:
         """The server answered with an error of its own (5xx) or the connection broke after sending. Whoever keeps
         reservations has charged it; whoever settles has settled at nothing known, so the estimate stands too:
         too careful is cured by time, too bold by 429s."""
+        permit.release()
+
+    def refused(self, permit: Any, cost: Tuple[int, int]) -> None:
+        """It never reached the model, as the permit was told, which has given its tokens back. The try counts as a
+        request (OpenAI's rule)."""
+        self.tokens -= sum(cost)
         permit.release()
 
     def rejected(self, permit: Any, cost: Tuple[int, int]) -> None:
@@ -109,126 +178,6 @@ class Account:
         self.tokens -= sum(cost)
         permit.cancel()
 
-    def refused(self, permit: Any, cost: Tuple[int, int], verdict: Verdict) -> None:
-        """A 429. The account here had room and the provider's had not, so ours is too high.
-
-        Concurrency: nothing was charged anywhere; everything is given back. Requests and tokens: the refused try
-        counts as a request (OpenAI's rule), its tokens were not taken. When the text states the provider's account,
-        the tokens are given back and ours is lowered to that; when it does not, keeping the reservation is the
-        best correction there is. (Giving it back and changing nothing would repeat the refusal for ever.) Then the
-        limit that tripped is paused for the server's own time, so that nobody else runs into it either.
-        """
-        if verdict.axis == "concurrent":
-            self.unsent(permit, cost)
-            return
-        index = self._tripped(verdict)
-        if verdict.axis == "requests":
-            self._settle(permit, cost, (0, 0))
-        elif (
-            index is not None
-            and verdict.limit is not None
-            and verdict.used is not None
-            and self._same_limit(index, verdict.limit)
-        ):
-            theirs = verdict.limit - verdict.used
-            surplus = max(0, self.limiter.limits()[index].available + sum(cost) - theirs)
-            self._settle(permit, cost, (surplus, 0))
-            self.tokens -= surplus
-            self._token_refusal(surplus)
-        else:
-            permit.release()
-            self._token_refusal(sum(cost))
-        if index is None:
-            index = self.meters.tokens if self.meters.requests is None else self.meters.requests
-        if index is not None and verdict.wait:
-            state = self.limiter.limits()[index]
-            if state.kind == "fixed_window" and state.amount == verdict.limit:
-                self.limiter.align(index, min(verdict.wait, state.per))
-            # A later, shorter answer must not cut a longer pause short.
-            self.limiter.pause(index, max(verdict.wait, state.paused))
-            verdict.paused = True
-
-    def _tripped(self, verdict: Verdict) -> Optional[int]:
-        """The limit that a refusal is about: the one on its axis of the size that it states, else the first."""
-        axis = "tokens" if verdict.axis == "tokens" else "requests"
-        for index, state in enumerate(self.limiter.limits()):
-            if state.meter == axis and state.amount == verdict.limit:
-                return index
-        return self.meters.tokens if axis == "tokens" else self.meters.requests
-
-    def first_on_the_wire(self, delay: float) -> None:
-        """The first request took ``delay`` seconds to be sent, because a connection had to be made.
-
-        The provider's buckets were full until it came, so they have produced that much less than ours, which began
-        when the permit was granted. Later requests find their connection ready; without this correction they
-        would be ahead by that much for the whole run.
-        """
-        states = self.limiter.limits()
-        requests, tokens = (
-            0
-            if index is None or states[index].kind != "token_bucket"
-            else int(delay * states[index].amount / states[index].per)
-            for index in (self.meters.requests, self.meters.tokens)
-        )
-        if requests or tokens:
-            charge(self.limiter, requests, tokens)
-
-    def headers(self, sent: Sent, headers: Mapping[str, str]) -> None:
-        """Compare the provider's account, as an answer states it, with ours when that request was sent."""
-        index = self.meters.tokens
-        limit = _whole(headers.get("x-ratelimit-limit-tokens"))
-        remaining = _whole(headers.get("x-ratelimit-remaining-tokens"))
-        if index is None or limit is None or remaining is None:
-            return
-        if not self._same_limit(index, limit):
-            return
-        if not (self._auto and self.settles):
-            return
-        gap = sent.available - remaining
-        self._gaps.append((gap, sent.returned, sent.reserved))
-        enough = max(4 * max(g[2] for g in self._gaps), self.limiter.limits()[index].burst // 50)
-        if len(self._gaps) == WINDOW and all(g[0] >= enough and g[1] >= enough for g in self._gaps):
-            self._keep_reservations(max(0, min(g[0] - g[1] for g in self._gaps) + self._returned))
-
     def _settle(self, permit: Any, cost: Tuple[int, int], actual: Tuple[int, int]) -> None:
         self.tokens -= sum(cost) - sum(actual)
         permit.settle(input=actual[0], output=actual[1])
-
-    def _keep_reservations(self, owed: int) -> None:
-        self.mode = "reserve"
-        if owed:
-            charge(self.limiter, 0, owed)
-            self.tokens += owed
-        self._say(
-            "the provider keeps what a request reserved (prompt + max_tokens) and gives nothing back; "
-            "accounting for it the same way from here on (as with --charge reserve)"
-        )
-
-    def _token_refusal(self, taken_back: int) -> None:
-        self._refusals += 1
-        self._taken_back += max(0, taken_back)
-        if self._auto and self.settles and self._refusals >= REFUSALS and 0 < self._returned <= 2 * self._taken_back:
-            self._keep_reservations(0)
-
-    def _same_limit(self, index: int, stated: int) -> bool:
-        ours = self.limiter.limits()[index].amount
-        if abs(stated - ours) * 50 <= ours:
-            return True
-        if not self._told_limit and stated > 0:
-            self._told_limit = True
-            unit = "tokens" if index == self.meters.tokens else "requests"
-            self._say(f"the provider states a limit of {stated:,} {unit}, but {ours:,} per minute was given here")
-        return False
-
-
-def charge(limiter: Any, requests: int, tokens: int) -> None:
-    """Lower an account without a permit. The library has no cost without a request, so this takes at least one; all
-    uses are once per run."""
-    limiter.charge(requests=max(1, requests), input=tokens)
-
-
-def _whole(text: Optional[str]) -> Optional[int]:
-    """A header count; ``-1`` (unknown) and anything else that is none give None."""
-    if text is None or not text.isdigit() or len(text) > 15:
-        return None
-    return int(text)

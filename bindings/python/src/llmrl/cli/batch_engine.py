@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Optional, Set, Tuple, Union
 
-from llmrl import Never
+from llmrl import Never, read_answer
 
 from .batch_answer import Verdict, decode, judge, usage_of
 from .batch_charge import Account
@@ -67,7 +66,6 @@ class Engine:
         self._room = asyncio.Event()
         self._room.set()
         self._lines: Dict[bytes, int] = {}
-        self._slots_lowered = 0.0
         self._unreachable = 0
         self._first_noted = False
 
@@ -224,9 +222,9 @@ class Engine:
 
     @staticmethod
     def _delay(verdict: Verdict, attempt: int) -> float:
-        """Seconds until the request queues again: none if its limit was paused, for then the queue itself holds it
-        back, in order and without a herd. Otherwise full jitter on top of what the server asked for."""
-        if verdict.paused:
+        """Seconds until the request queues again: none if the limiter holds it back, in order and without a herd.
+        Otherwise full jitter on top of what the server asked for."""
+        if verdict.wait == 0.0:
             return 0.0
         return (verdict.wait or 0.0) + random.uniform(0.0, min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt))
 
@@ -235,8 +233,7 @@ class Engine:
     ) -> "Tuple[Verdict, Optional[Reply], Optional[str]]":
         """Send once and end the permit. Returns the verdict and the answer, or why there is none."""
         account, counts = self.plan.account, self.counts
-        sent = account.sending(cost)
-        started = time.monotonic()
+        sent = account.sending()
         counts.in_flight += 1
         try:
             reply = await self.plan.sender.post(request.url, request.body)
@@ -245,10 +242,10 @@ class Engine:
             account.unsent(permit, cost)
             return Verdict("retry", "no connection"), None, str(error)
         except Lost as error:
-            account.failed(permit, cost)
+            account.failed(permit)
             return Verdict("retry", "connection lost"), None, str(error)
         except BaseException:
-            account.failed(permit, cost)
+            account.failed(permit)
             raise
         finally:
             counts.in_flight -= 1
@@ -256,40 +253,23 @@ class Engine:
             self._first_noted = True
             account.first_on_the_wire(self.plan.sender.first_delay)
         body = decode(reply.raw)
-        verdict = judge(reply.status, reply.headers, body)
+        advice = account.feedback(permit, reply, sent)
+        verdict = judge(reply.status, body, advice)
+        if reply.status == 429:
+            counts.too_many[read_answer(429, reply.headers, reply.raw).meter or "unknown"] += 1
         if verdict.kind == "ok":
             usage = usage_of(body)
             if usage is not None:
                 self.plan.estimator.answered(request.body, *usage)
                 counts.used(*usage)
             account.answered(permit, cost, usage)
-            account.headers(sent, reply.headers)
-        elif reply.status == 429 and verdict.kind == "retry":
-            counts.too_many[verdict.axis or "unknown"] += 1
-            account.refused(permit, cost, verdict)
-            if verdict.axis == "concurrent":
-                self._lower_slots(started, verdict.limit)
+        elif advice.answer_class not in ("ok", "other"):
+            account.refused(permit, cost)
         elif verdict.kind == "retry":
-            account.failed(permit, cost)
+            account.failed(permit)
         else:
-            if reply.status == 429:
-                counts.too_many["final"] += 1
             account.rejected(permit, cost)
         return verdict, reply, None
-
-    def _lower_slots(self, started: float, stated: Optional[int]) -> None:
-        """The provider allows fewer at once than we thought: go down to its number, or by one at a time. Answers to
-        requests sent before the last step say nothing new."""
-        index = self.plan.account.meters.in_flight
-        if index is None or started < self._slots_lowered:
-            return
-        slots = self.plan.limiter.limits()[index].amount
-        lower = stated if stated and stated < slots else slots - 1
-        if lower < 1 or lower >= slots:
-            return
-        self._slots_lowered = time.monotonic()
-        self.plan.limiter.retune(index, lower)
-        self.plan.say(f"the provider refuses {slots} requests at the same time; going on with {lower}")
 
     def _record(self, request: Request, verdict: Verdict, reply: Optional[Reply], error: Optional[str]) -> None:
         if reply is None:

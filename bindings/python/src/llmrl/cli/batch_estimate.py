@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Deque, Dict, Optional, Tuple
 
+from llmrl import Lengths
+
 MEDIA_TOKENS = 1000
 """Assumed for a part that is not text (an image, a sound, a file): its bytes say nothing about its tokens."""
 REMEMBERED = 200
@@ -53,20 +55,22 @@ class Estimator:
     """Estimates ``(input, output)`` tokens; learns from the usage in answers.
 
     Input is text bytes / ``chars_per_token``. Output is the request's own ``max_completion_tokens`` or
-    ``max_tokens``, times ``n``: providers reserve that much, so a smaller guess would be refused. Only a request
-    that names no maximum is estimated from what others produced.
+    ``max_tokens``, times ``n``: providers reserve that much, so a smaller guess would be refused. Where ``actual`` says that the
+    provider charges what is put out, whatever the maximum is, it is what nine in ten answers of the model stayed under, if that is
+    less. So is the output of a request that names no maximum.
 
     Input learned from answers is used only where ``settles`` says that the provider corrects its charge afterwards, and
     only ever to estimate more. A provider that keeps its reservation counts characters, not tokens: another number here
     would only move the two accounts apart. And a smaller one would run into refusals before it is corrected.
     """
 
-    def __init__(self, chars_per_token: float, default_output: int, learn: bool) -> None:
+    def __init__(self, chars_per_token: float, default_output: int, learn: bool, actual: bool = False) -> None:
         self.start = chars_per_token
         self.default_output = default_output
         self.learn = learn
+        self.actual = actual
         self._seen: Deque[Tuple[int, int]] = deque(maxlen=REMEMBERED)
-        self._outputs: Deque[int] = deque(maxlen=REMEMBERED)
+        self._lengths = Lengths()
 
     def chars_per_token(self, settles: bool) -> float:
         """The ratio in use: bytes over tokens of the answers remembered, from a quarter of the start up to the start."""
@@ -76,12 +80,6 @@ class Estimator:
         tokens = sum(t for _, t in self._seen)
         return min(self.start, max(self.start / 4, size / max(1, tokens)))
 
-    def open_output(self) -> int:
-        """Output tokens for a request without a maximum: what nine in ten answers stayed under."""
-        if not self.learn or len(self._outputs) < MIN_ANSWERS:
-            return self.default_output
-        return sorted(self._outputs)[len(self._outputs) * 9 // 10]
-
     def cost(self, url: str, body: Dict[str, Any], settles: bool) -> Tuple[int, int]:
         """``(input, output)`` tokens of a request, each at least 1 and 0."""
         size, flat = text_size(body)
@@ -89,18 +87,18 @@ class Estimator:
         if url.endswith("/embeddings") or url.endswith("/moderations"):
             return tokens, 0
         bound = output_bound(body)
-        choices = body.get("n")
-        if isinstance(choices, bool) or not isinstance(choices, int) or choices < 1:
-            choices = 1
-        return tokens, (self.open_output() if bound is None else bound) * choices
+        output = bound
+        if bound is None or self.actual:
+            output = self._lengths.estimate("", _model(body), 0.9, max_tokens=bound)
+        return tokens, (self.default_output if output is None else output) * _choices(body)
 
     def answered(self, body: Dict[str, Any], prompt: int, completion: int) -> None:
         """Learn from an answer's usage, in tokens."""
         size, flat = text_size(body)
         if size and prompt > flat:
             self._seen.append((size, prompt - flat))
-        if output_bound(body) is None:
-            self._outputs.append(completion)
+        if self.learn:
+            self._lengths.record("", _model(body), -(-completion // _choices(body)))
 
 
 def output_bound(body: Dict[str, Any]) -> Optional[int]:
@@ -110,3 +108,13 @@ def output_bound(body: Dict[str, Any]) -> Optional[int]:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return value
     return None
+
+
+def _model(body: Dict[str, Any]) -> str:
+    model = body.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def _choices(body: Dict[str, Any]) -> int:
+    choices = body.get("n")
+    return choices if isinstance(choices, int) and not isinstance(choices, bool) and choices >= 1 else 1

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
-from .batch_charge import Meters, charge
+from .batch_charge import Meters
 
 DAY = 86_400
 KINDS = (
@@ -83,7 +83,7 @@ def build(args: argparse.Namespace, saved: Optional[bytes] = None) -> Tuple[Any,
     if args.tpd is not None:
         add("tokens/day", day(args.tpd, "tokens"))
     add("concurrency", Limit.in_flight(args.max_concurrent))
-    limiter = Limiter(*limits, saved=saved)
+    limiter = Limiter(*limits, saved=saved, raise_limits=args.raise_limits)
     meters = [state.meter for state in limiter.limits()]
 
     def first(meter: str) -> Any:
@@ -103,4 +103,4 @@ def assume_spent(limiter: Any, meters: Meters, idle: float) -> None:
         for index in (meters.requests, meters.tokens)
     )
     if requests or tokens:
-        charge(limiter, requests, tokens)
+        limiter.charge(requests=requests, input=tokens)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional, Set
 
+from llmrl import read_answer
+
 from .batch_input import id_key
 
 FINAL_STATUSES = frozenset((400, 404, 405, 409, 413, 414, 415, 422))
@@ -46,15 +48,8 @@ def is_final(response: Optional[Dict[str, Any]]) -> bool:
         return False
     status = response.get("status_code")
     if status == 429:
-        return is_oversize(response.get("body"))
+        return read_answer(status, {}, json.dumps(response.get("body"))).answer_class == "oversize"
     return isinstance(status, int) and (200 <= status < 300 or status in FINAL_STATUSES)
-
-
-def is_oversize(body: Any) -> bool:
-    """A 429 that no waiting cures: the request is larger than the limit."""
-    error = body.get("error") if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
-    return isinstance(message, str) and message.startswith("Request too large")
 
 
 def make_line(custom_id: str, response: Optional[bytes], error: Optional[Dict[str, Any]]) -> bytes:

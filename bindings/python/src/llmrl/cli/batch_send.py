@@ -111,6 +111,8 @@ class Sender:
             async with self._session.post(
                 join_url(self._base, path), data=encode_body(body), allow_redirects=False
             ) as response:
+                if response.status < 100:  # as 042; nothing can be made of it
+                    raise Lost(f"the server answered with status {response.status}")
                 raw = await response.read()
                 return self._reply(response, raw)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
