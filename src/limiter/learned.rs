@@ -23,10 +23,10 @@ use crate::limit::lows::Stands;
 use crate::limit::{Cost, Oversize, Quota as Rule};
 use std::time::Duration;
 
-/// A step of the reserve is this part of a bucket. It lets nobody wait in the long run, because the provider's bucket refills
+/// A step of the reserve is this part of a bucket, or a unit. It lets nobody wait in the long run, because the provider's bucket refills
 /// as fast with it as without; and it takes in what others use until it is known, and requests that arrive in another order
 /// than they were admitted.
-pub(super) const STEPS: i64 = 64;
+const STEPS: i64 = 64;
 /// The reserve is at most this part of a bucket.
 pub(super) const MOST_RESERVED: i64 = 4;
 
@@ -314,9 +314,7 @@ impl Core {
         let remaining = remaining as i64 - known.reserve.min(line.burst as i64 / MOST_RESERVED);
         if remaining < left.low {
             self.correct(known, ledger, left.low - remaining);
-        } else if remaining > left.high.saturating_add(line.burst as i64 / STEPS)
-            && at >= known.newest
-        {
+        } else if remaining > left.high.saturating_add(step(&line)) && at >= known.newest {
             known.newest = at;
             let back = ((remaining - left.high + 1) / 2).min(known.corrected);
             self.give_back(known, ledger, back);
@@ -371,6 +369,11 @@ impl Core {
 /// window whose whole amount comes back at its end.
 pub(super) fn stated(quota: &Quota) -> Option<Duration> {
     quota.window.or(quota.period())
+}
+
+/// A step of the reserve; what is left is not known better than that.
+pub(super) fn step(line: &Line) -> i64 {
+    (line.burst as i64 / STEPS).max(1)
 }
 
 /// Neither pacing nor windows: what is left of those is not what a provider means by it.

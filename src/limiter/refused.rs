@@ -7,7 +7,7 @@
 //! 3. One that is about requests at the same time makes them fewer, and answers make them more again, one by one.
 
 use super::journal::Sample;
-use super::learned::{Known, Learned, MOST_RESERVED, STEPS, Slots, is_bucket, stated};
+use super::learned::{Known, Learned, MOST_RESERVED, Slots, is_bucket, stated, step};
 use super::permit::Grant;
 use super::{Core, LONGEST_PAUSE};
 use crate::clock::nanos;
@@ -69,7 +69,7 @@ impl Core {
                 // What is forfeited at the end of a window must not be reserved.
                 let most = line.burst as i64 / MOST_RESERVED;
                 if is_new && period.is_none_or(|period| period >= SHORTEST) {
-                    known.reserve = (known.reserve + line.burst as i64 / STEPS).min(most);
+                    known.reserve = (known.reserve + step(&line)).min(most);
                     known.reserved = now;
                 }
                 let left = cost as i64 - missing as i64 - later - known.reserve.min(most);
