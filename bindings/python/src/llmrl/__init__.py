@@ -14,11 +14,12 @@ from __future__ import annotations
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
 from ._charging import Charging
-from ._errors import Closed, DeadlineExceeded, Error, Never, QueueFull, StalePermit
+from ._errors import Closed, DeadlineExceeded, Error, MapFull, Never, QueueFull, StalePermit
 from ._feedback import Advice, Quota, Reading
 from ._limit import Limit
+from ._map import LimiterMap
 from ._meter import Weights
-from ._types import LimitState, Stats
+from ._types import KeyStats, LimitState, MapStats, Stats
 
 __version__ = library_version
 
@@ -29,10 +30,14 @@ __all__ = [
     "Closed",
     "DeadlineExceeded",
     "Error",
+    "KeyStats",
     "Limit",
     "LimitState",
     "Limiter",
+    "LimiterMap",
     "ManualClock",
+    "MapFull",
+    "MapStats",
     "Never",
     "Permit",
     "QueueFull",

@@ -31,6 +31,7 @@ else:
 Acquire = _chosen.Acquire
 Limiter = _chosen.Limiter
 ManualClock = _chosen.ManualClock
+Map = _chosen.Map
 Permit = _chosen.Permit
 TokenBucket = _chosen.TokenBucket
 charging_cost = _chosen.charging_cost
@@ -42,6 +43,7 @@ __all__ = [
     "Acquire",
     "Limiter",
     "ManualClock",
+    "Map",
     "Permit",
     "TokenBucket",
     "backend",

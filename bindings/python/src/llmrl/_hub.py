@@ -61,6 +61,14 @@ class Hub:
         self.timed = timed
         self.closed_by = ""
 
+    def branch(self) -> Hub:
+        """Return the hub of one limiter of the map that this is the hub of, which hears of the tickets of all its limiters."""
+        # Not one hub for all: those who wait for another key do not stand in the same line.
+        hub = Hub(self.timed)
+        hub.waiting = self.waiting
+        hub.closed_by = self.closed_by
+        return hub
+
     def wake(self, ticket: int) -> None:
         """Tell whoever waits for ``ticket`` to ask again. An unknown ticket is one whose waiter left or has not asked yet."""
         try:
@@ -125,17 +133,20 @@ def refuse_in_loop() -> None:
 
 
 def adopt(limiter: Any) -> None:
-    """Close ``limiter`` when the process forks or the interpreter exits, should it live until then."""
+    """Close ``limiter``, or a map, when the process forks or the interpreter exits, should it live until then."""
     _limiters.add(limiter)
 
 
 def _close_all(reason: str) -> None:
-    for limiter in list(_limiters):
+    limiters = list(_limiters)
+    # First all reasons: to end a map ends its limiters.
+    for limiter in limiters:
         hub = limiter._hub
         if not hub.closed_by:
             hub.closed_by = reason
         # Nobody is to be woken: after a fork their threads are not here, and at exit their loops have ended.
         hub.waiting.clear()
+    for limiter in limiters:
         limiter._end()
 
 

@@ -15,8 +15,7 @@ Py_ssize_t wakes_noted; /* notes[next .. next + wakes_noted] */
 static Note *notes;
 static Py_ssize_t next_note, capacity;
 
-void wake_callback(void *ctx, llmrl_permit ticket) {
-    Limiter *limiter = ctx;
+void wake_callback(void *hub, llmrl_permit ticket) {
     if (next_note + wakes_noted == capacity) {
         Py_ssize_t larger = capacity ? capacity * 2 : 64;
         Note *grown = PyMem_Realloc(notes, (size_t)larger * sizeof(Note));
@@ -24,8 +23,8 @@ void wake_callback(void *ctx, llmrl_permit ticket) {
         notes = grown;
         capacity = larger;
     }
-    Py_INCREF(limiter->hub);
-    notes[next_note + wakes_noted++] = (Note){limiter->hub, ticket};
+    Py_INCREF((PyObject *)hub);
+    notes[next_note + wakes_noted++] = (Note){hub, ticket};
 }
 
 int wakes_flush_slow(void) {
