@@ -66,6 +66,27 @@ def test_ctrl_c_ends_a_blocking_wait(python):
     assert out.split() == ["interrupted", "0", "1"]
 
 
+def test_ctrl_c_ends_a_wait_for_the_second_level_of_a_chain(python):
+    out = python("""
+        clock = llmrl.ManualClock()
+        user = Limiter(Limit.tokens(100), Limit.in_flight(1), clock=clock)
+        provider = Limiter(Limit.in_flight(1), clock=clock)
+        held = provider.try_acquire()
+        def interrupt():
+            until(lambda: provider.stats().waiting == 1)
+            interrupt_main(signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        try:
+            with llmrl.Chain(user, provider).acquire(60):
+                pass
+        except KeyboardInterrupt:
+            print("interrupted", provider.stats().waiting)
+        print(*[state.available for state in user.limits()])
+        held.release()
+    """)
+    assert out.split() == ["interrupted", "0", "100", "1"]
+
+
 def test_a_signal_handler_that_returns_leaves_the_wait_in_its_place(python):
     out = python("""
         limiter = Limiter(Limit.in_flight(1))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
+from ._chain import Chain, ChainAcquire, ChainPermit
 from ._charging import Charging
 from ._errors import Closed, DeadlineExceeded, Error, MapFull, Never, QueueFull, StalePermit
 from ._feedback import Advice, Quota, Reading
@@ -26,6 +27,9 @@ __version__ = library_version
 __all__ = [
     "Advice",
     "Acquire",
+    "Chain",
+    "ChainAcquire",
+    "ChainPermit",
     "Charging",
     "Closed",
     "DeadlineExceeded",

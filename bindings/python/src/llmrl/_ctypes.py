@@ -57,29 +57,28 @@ def _cost(
 class Limiter:
     """One to eight limits that admit all or nothing, and one FIFO queue for threads and asyncio tasks."""
 
-    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "_clock", "_is_shared", "__weakref__")
+    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "_is_shared", "__weakref__")
 
     def __init__(self, *limits: Any, **options: Any) -> None:
         packed, count, max_waiters, max_permits, clock, saved, flags = _limit.options(*limits, **options)
-        self._fill(Owner(c_void_p(), Wakes(), lib.llmrl_limiter_free), Hub(clock is None), clock, has_in_flight(packed), False)
+        self._fill(Owner(c_void_p(), Wakes(), lib.llmrl_limiter_free), Hub(clock), has_in_flight(packed), False)
         filled = self._owner.wakes.options(flags, max_waiters, max_permits, clock, saved)
         message = ctypes.create_string_buffer(256)
         status = lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
         created(status, "Limiter", message)
         self._adopt()
 
-    def _fill(self, owner: Owner, hub: Hub, clock: object, in_flight: bool, is_shared: bool) -> None:
+    def _fill(self, owner: Owner, hub: Hub, in_flight: bool, is_shared: bool) -> None:
         self._handle = owner.handle
         self._owner = owner
         self._woken = owner.wakes.woken
         self._hub = hub
-        self._clock = clock
         self._in_flight = in_flight
         self._is_shared = is_shared
 
     def _adopt(self) -> None:
-        if isinstance(self._clock, ManualClock):
-            self._clock._limiters.add(self)
+        if isinstance(self._hub.clock, ManualClock):
+            self._hub.clock._limiters.add(self)
         adopt(self)
 
     def _flush(self) -> None:

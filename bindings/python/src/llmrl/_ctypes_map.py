@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Map:
     """See llmrl.LimiterMap."""
 
-    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "_clock", "__weakref__")
+    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "__weakref__")
 
     def __init__(
         self,
@@ -37,7 +37,6 @@ class Map:
         self._owner = Owner(self._handle, Wakes(), lib.llmrl_map_free)
         self._woken = self._owner.wakes.woken
         self._in_flight = has_in_flight(packed)
-        self._clock = clock
         options = self._owner.wakes.options(flags, max_waiters, max_permits, clock)
         message = ctypes.create_string_buffer(256)
         given = (packed, count, byref(options), ctypes.sizeof(options), capacity, shared)
@@ -59,7 +58,7 @@ class Map:
         if status == ERR_FULL:
             return None
         check(status, "limiter")
-        limiter._fill(owner, hub, self._clock, self._in_flight, bool(is_shared.value))
+        limiter._fill(owner, hub, self._in_flight, bool(is_shared.value))
         limiter._adopt()
         return limiter
 

@@ -34,6 +34,9 @@ ERR_SAVED = -16
 class Error(Exception):
     """Base of every error that is about limits rather than about arguments."""
 
+    level: Optional[int] = None
+    """Of which limiter of a ``Chain`` it tells, 0 is the first; None where there is no chain."""
+
 
 class Never(Error, ValueError):
     """The cost is larger than a limit's burst: no amount of waiting would admit it."""

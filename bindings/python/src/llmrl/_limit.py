@@ -316,10 +316,10 @@ def options(
     *limits: Limit,
     max_waiters: SupportsIndex = 65536,
     max_permits: SupportsIndex = 65536,
-    clock: object = None,
+    clock: Any = None,
     saved: bytes | None = None,
     raise_limits: bool = False,
-) -> tuple[bytes, int, int, int, object, bytes | None, int]:
+) -> tuple[bytes, int, int, int, Any, bytes | None, int]:
     """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock, saved, flags."""
     for position, limit in enumerate(limits):
         if not isinstance(limit, Limit):

@@ -90,7 +90,7 @@ class LimiterMap:
         self._limits = limits
         self._capacity = whole("capacity", capacity, 1, _MOST_KEYS)
         sharing = whole("shared", shared, 0, _MOST_SHARED)
-        self._hub = Hub(clock is None)
+        self._hub = Hub(clock)
         self._map = Map(packed, count, waiters, permits, clock, flags, self._capacity, sharing, self._hub)
         self._limiters: WeakValueDictionary[bytes, Limiter] = WeakValueDictionary()
         # A finalizer or a signal handler may ask for a limiter while this thread makes one.

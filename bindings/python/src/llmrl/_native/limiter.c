@@ -30,7 +30,7 @@ static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self = (Limiter *)alloc(type, 0);
     if (!self) goto done;
     self->in_flight = (char)args_in_flight(limits, count);
-    self->hub = PyObject_CallFunctionObjArgs(native.hub, clock == Py_None ? Py_True : Py_False, NULL);
+    self->hub = PyObject_CallFunctionObjArgs(native.hub, clock, NULL);
     if (!self->hub) goto fail;
     Py_INCREF(self->hub);
     self->woken = self->hub;
