@@ -697,6 +697,22 @@ llmrl_status llmrl_try_acquire(const llmrl_limiter *l,
                                uint64_t *wait_ns);
 
 /**
+ * Says how long a request would wait if it came now, behind everybody in the queue. Takes
+ * nothing, counts nothing, and promises nothing.
+ *
+ * - LLMRL_OK: *wait_ns is that time, absent others; 0 is now, LLMRL_FOREVER that it takes
+ *   somebody's release. *limit, if limit is not NULL, is the index of the limit for which
+ *   it would wait longest; LLMRL_MAX_LIMITS if it would not wait, or would for others in
+ *   the queue.
+ * - LLMRL_ERR_NEVER, LLMRL_ERR_CLOSED, LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS (a
+ *   reserved field).
+ */
+llmrl_status llmrl_outlook(const llmrl_limiter *l,
+                           const llmrl_cost *cost,
+                           uint64_t *wait_ns,
+                           uint32_t *limit);
+
+/**
  * Asks, and blocks the thread until its turn comes, for timeout_ns at most.
  * LLMRL_FOREVER waits without end; with 0 nothing waits. permit is as in
  * llmrl_try_acquire().

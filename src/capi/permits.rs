@@ -19,7 +19,7 @@
 //! event loops. Whoever comes first is served first, and nobody passes the queue.
 
 use super::limit::{llmrl_cost, read_cost};
-use super::limiter::{llmrl_limiter, llmrl_permit};
+use super::limiter::{LLMRL_MAX_LIMITS, llmrl_limiter, llmrl_permit};
 use super::status::*;
 use super::table::{Claim, Claimed, Unclaimed};
 use super::{guard, live, refuse, timeout, wait_ns, with_limiter, write};
@@ -99,6 +99,41 @@ pub unsafe extern "C" fn llmrl_try_acquire(
                 }
                 Err(refused) => Err(refuse(refused, wait_ns)),
             }
+        })
+    }
+}
+
+/// Says how long a request would wait if it came now, behind everybody in the queue. Takes
+/// nothing, counts nothing, and promises nothing.
+///
+/// - LLMRL_OK: *wait_ns is that time, absent others; 0 is now, LLMRL_FOREVER that it takes
+///   somebody's release. *limit, if limit is not NULL, is the index of the limit for which
+///   it would wait longest; LLMRL_MAX_LIMITS if it would not wait, or would for others in
+///   the queue.
+/// - LLMRL_ERR_NEVER, LLMRL_ERR_CLOSED, LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS (a
+///   reserved field).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn llmrl_outlook(
+    l: *const llmrl_limiter,
+    cost: *const llmrl_cost,
+    wait_ns: *mut u64,
+    limit: *mut u32,
+) -> llmrl_status {
+    // SAFETY: what C promises of the pointers it gives.
+    unsafe {
+        with_limiter(l, |l| {
+            let cost = read_cost(cost)?;
+            if wait_ns.is_null() {
+                return Err(LLMRL_ERR_NULL);
+            }
+            let outlook = l.limiter.outlook(&cost);
+            let outlook = outlook.map_err(|refused| refuse(refused, ptr::null_mut()))?;
+            write(wait_ns, super::wait_ns(outlook.wait));
+            write(
+                limit,
+                outlook.limit.map_or(LLMRL_MAX_LIMITS, |limit| limit as u32),
+            );
+            Ok(LLMRL_OK)
         })
     }
 }

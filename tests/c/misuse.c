@@ -25,6 +25,9 @@ static void nulls(void)
     EQUAL(llmrl_limiter_close(NULL), LLMRL_ERR_NULL);
     EQUAL(llmrl_try_acquire(NULL, &cost, &permit, &wait), LLMRL_ERR_NULL);
     EQUAL(llmrl_try_acquire(l, NULL, &permit, &wait), LLMRL_ERR_NULL);
+    EQUAL(llmrl_outlook(NULL, &cost, &wait, NULL), LLMRL_ERR_NULL);
+    EQUAL(llmrl_outlook(l, NULL, &wait, NULL), LLMRL_ERR_NULL);
+    EQUAL(llmrl_outlook(l, &cost, NULL, NULL), LLMRL_ERR_NULL);
     EQUAL(llmrl_acquire(NULL, &cost, 0, &permit), LLMRL_ERR_NULL);
     EQUAL(llmrl_acquire(l, NULL, 0, &permit), LLMRL_ERR_NULL);
     EQUAL(llmrl_enqueue(NULL, &cost, 0, &permit, &wait), LLMRL_ERR_NULL);

@@ -26,6 +26,7 @@ static void a_request(void)
     llmrl_permit a = 0, b = 0, c = 0;
     llmrl_cost estimate = cost_of(600, 400), used = cost_of(500, 100), more = cost_of(900, 300);
     uint64_t wait = 0;
+    uint32_t limit = 7;
     llmrl_limiter *l;
     llmrl_stats stats;
 
@@ -55,6 +56,9 @@ static void a_request(void)
     EQUAL(llmrl_try_acquire(l, &used, &c, &wait), LLMRL_REFUSED);
     EQUAL(c, 0);
     EQUAL(wait, LLMRL_FOREVER);
+    OK(llmrl_outlook(l, &used, &wait, &limit));
+    EQUAL(wait, LLMRL_FOREVER);
+    EQUAL(limit, 2);
     OK(llmrl_release(l, a));
     EQUAL(state_of(l, 1).available, 200);
     OK(llmrl_cancel(l, b));
@@ -63,6 +67,16 @@ static void a_request(void)
     /* 1000 of 800: the missing 200 of 2000 a minute take 6 s. */
     EQUAL(llmrl_try_acquire(l, &estimate, &c, &wait), LLMRL_REFUSED);
     EQUAL(wait, 6 * SECOND);
+
+    /* The same without asking for it, which counts nowhere. */
+    wait = 0;
+    OK(llmrl_outlook(l, &estimate, &wait, &limit));
+    EQUAL(wait, 6 * SECOND);
+    EQUAL(limit, 1);
+    OK(llmrl_outlook(l, &used, &wait, &limit));
+    EQUAL(wait, 0);
+    EQUAL(limit, LLMRL_MAX_LIMITS);
+    EQUAL(state_of(l, 1).available, 800);
 
     stats = stats_of(l);
     EQUAL(stats.granted, 3);
@@ -93,6 +107,7 @@ static void a_request(void)
     OK(llmrl_limiter_close(l));
     OK(llmrl_limiter_close(l));
     EQUAL(llmrl_acquire(l, &used, LLMRL_FOREVER, &c), LLMRL_ERR_CLOSED);
+    EQUAL(llmrl_outlook(l, &used, &wait, NULL), LLMRL_ERR_CLOSED);
     llmrl_limiter_free(l);
 }
 
@@ -101,6 +116,7 @@ static void without_permits(void)
     llmrl_options options = no_options();
     llmrl_limit limit = bucket(LLMRL_OUTPUT_TOKENS, 10);
     llmrl_cost cost = cost_of(0, 7);
+    uint64_t wait = 5;
     llmrl_limiter *l;
 
     limit.period_ns = 10 * MINUTE;
@@ -125,6 +141,8 @@ static void without_permits(void)
     EQUAL(llmrl_try_acquire(l, &cost, NULL, NULL), LLMRL_REFUSED);
     cost.output_tokens = 11;
     EQUAL(llmrl_try_acquire(l, &cost, NULL, NULL), LLMRL_ERR_NEVER);
+    EQUAL(llmrl_outlook(l, &cost, &wait, NULL), LLMRL_ERR_NEVER);
+    EQUAL(wait, 5);
     llmrl_limiter_free(l);
 }
 

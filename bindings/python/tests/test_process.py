@@ -66,6 +66,27 @@ def test_ctrl_c_ends_a_blocking_wait(python):
     assert out.split() == ["interrupted", "0", "1"]
 
 
+def test_ctrl_c_ends_a_wait_for_the_second_level_of_a_chain(python):
+    out = python("""
+        clock = llmrl.ManualClock()
+        user = Limiter(Limit.tokens(100), Limit.in_flight(1), clock=clock)
+        provider = Limiter(Limit.in_flight(1), clock=clock)
+        held = provider.try_acquire()
+        def interrupt():
+            until(lambda: provider.stats().waiting == 1)
+            interrupt_main(signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        try:
+            with llmrl.Chain(user, provider).acquire(60):
+                pass
+        except KeyboardInterrupt:
+            print("interrupted", provider.stats().waiting)
+        print(*[state.available for state in user.limits()])
+        held.release()
+    """)
+    assert out.split() == ["interrupted", "0", "100", "1"]
+
+
 def test_a_signal_handler_that_returns_leaves_the_wait_in_its_place(python):
     out = python("""
         limiter = Limiter(Limit.in_flight(1))
@@ -201,6 +222,68 @@ def test_fork(python):
         granted[0].release()
     """)
     assert out.split() == ["child", "0", "parent", "True", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_closes_maps(python):
+    out = python("""
+        users = llmrl.LimiterMap(Limit.in_flight(1))
+        alice = users.limiter("alice")
+        held = alice.try_acquire()
+        thread = threading.Thread(target=lambda: alice.acquire().wait().release())
+        thread.start()
+        until(lambda: users.stats().waiting == 1)
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        users._making.acquire()  # as another thread may at that moment
+        child = os.fork()
+        if child == 0:
+            users._making = None
+            for call in (alice.try_acquire, lambda: users.limiter("alice"), lambda: users.limiter("bob")):
+                try:
+                    call()
+                except llmrl.Closed as error:
+                    assert "before fork()" in str(error), error
+                else:
+                    os._exit(1)
+            users.close()
+            held.release()
+            os._exit(0 if llmrl.LimiterMap(Limit.requests(5)).limiter("alice").try_acquire() else 2)
+        users._making.release()
+        _, status = os.waitpid(child, 0)
+        print("child", status)
+        held.release()
+        thread.join()
+        print("parent", users.stats().granted, users.limiter("bob").is_shared)
+    """)
+    assert out.split() == ["child", "0", "parent", "2", "False"]
+
+
+def test_exit_closes_maps(python):
+    out = python("""
+        users = llmrl.LimiterMap(Limit.in_flight(1))
+        kept = users.limiter("kept")
+        held = users.limiter("alice").try_acquire()
+        def wait_in_thread():
+            users.limiter("alice").acquire().wait()
+            os._exit(3)
+        def wait_in_loop():
+            async def main():
+                await asyncio.gather(*[users.limiter("alice").acquire() for _ in range(20)])
+                os._exit(4)
+            asyncio.run(main())
+        for target in [wait_in_thread] * 5 + [wait_in_loop] * 2:
+            threading.Thread(target=target, daemon=True).start()
+        until(lambda: users.stats().waiting == 45)
+        def late():
+            for call in (kept.try_acquire, lambda: users.limiter("new")):
+                try:
+                    call()
+                except llmrl.Closed as error:
+                    print(error)
+        last.append(late)
+    """)
+    assert out.count("the interpreter is exiting") == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

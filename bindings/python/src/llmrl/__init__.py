@@ -13,29 +13,38 @@ from __future__ import annotations
 
 from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
+from ._chain import Chain, ChainAcquire, ChainPermit
 from ._charging import Charging
-from ._errors import Closed, DeadlineExceeded, Error, Never, NoNode, QueueFull, StalePermit
+from ._errors import Closed, DeadlineExceeded, Error, MapFull, Never, NoNode, QueueFull, StalePermit
 from ._feedback import Advice, Quota, Reading
 from ._lengths import Lengths
 from ._limit import Limit
+from ._map import LimiterMap
 from ._meter import Weights
 from ._router import Node, Routed, RoutedAcquire, Router
-from ._types import LimitState, Stats
+from ._types import KeyStats, LimitState, MapStats, Stats
 
 __version__ = library_version
 
 __all__ = [
     "Advice",
     "Acquire",
+    "Chain",
+    "ChainAcquire",
+    "ChainPermit",
     "Charging",
     "Closed",
     "DeadlineExceeded",
     "Error",
+    "KeyStats",
     "Lengths",
     "Limit",
     "LimitState",
     "Limiter",
+    "LimiterMap",
     "ManualClock",
+    "MapFull",
+    "MapStats",
     "Never",
     "NoNode",
     "Node",

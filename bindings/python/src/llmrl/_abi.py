@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_size_t, c_ssize_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_size_t, c_ssize_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,18 @@ class LimitState(ctypes.Structure):
         *zip(LIMIT_STATE, (c_uint32, c_uint32, c_uint64, c_uint64, c_uint64, c_int64, c_uint64, c_uint32)),
         ("reserved0", c_uint32),
     ]
+
+
+MAP_STATS = ("keys", "shared", "created", "evictions", "full", "granted", "refused", "waiting", "in_flight")
+MAP_KEY = ("granted", "refused", "waiting", "in_flight", "key_size")
+
+
+class MapStats(ctypes.Structure):
+    _fields_ = [(name, c_uint64) for name in MAP_STATS]
+
+
+class MapKey(ctypes.Structure):
+    _fields_ = [*((name, c_uint64) for name in MAP_KEY), ("key", c_uint8 * 64)]
 
 
 class Header(ctypes.Structure):
@@ -132,6 +144,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_limiter_close": (c_int32, c_void_p),
     "llmrl_limiter_free": (None, c_void_p),
     "llmrl_try_acquire": (c_int32, c_void_p, _cost, _out64, _out64),
+    "llmrl_outlook": (c_int32, c_void_p, _cost, _out64, POINTER(c_uint32)),
     "llmrl_enqueue": (c_int32, c_void_p, _cost, c_uint64, _out64, _out64),
     "llmrl_poll": (c_int32, c_void_p, c_uint64, _out64),
     "llmrl_adjust": (c_int32, c_void_p, c_uint64, _cost),
@@ -155,6 +168,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_router_enqueue": (c_int32, c_void_p, _cost, c_char_p, c_size_t, c_uint64, _routed, c_size_t),
     "llmrl_router_poll": (c_int32, c_void_p, c_uint64, _routed, c_size_t),
     "llmrl_router_cancel": (c_int32, c_void_p, c_uint64),
+    "llmrl_map_new": (c_int32, c_char_p, c_size_t, POINTER(Options), c_size_t, c_size_t, c_size_t, _outp, c_char_p, c_size_t),
+    "llmrl_map_free": (None, c_void_p),
+    "llmrl_map_limiter": (c_int32, c_void_p, c_char_p, c_size_t, _outp, POINTER(c_int32)),
+    "llmrl_map_set_limits": (c_int32, c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_char_p, c_size_t),
+    "llmrl_map_close": (c_int32, c_void_p),
+    "llmrl_map_get_stats": (c_int32, c_void_p, POINTER(MapStats), c_size_t),
+    "llmrl_map_top": (c_int32, c_void_p, c_uint32, POINTER(MapKey), c_size_t, c_size_t, POINTER(c_size_t)),
     "llmrl_answer_read": (c_int32, POINTER(Answer), c_size_t, POINTER(Reading), c_size_t),
     "llmrl_feedback": (c_int32, c_void_p, c_uint64, POINTER(Answer), c_size_t, POINTER(Advice), c_size_t),
     "llmrl_charging_of": (c_int32, c_char_p, POINTER(Charging), c_size_t),

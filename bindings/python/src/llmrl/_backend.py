@@ -31,6 +31,7 @@ else:
 Acquire = _chosen.Acquire
 Limiter = _chosen.Limiter
 ManualClock = _chosen.ManualClock
+Map = _chosen.Map
 Permit = _chosen.Permit
 RawRouter = _chosen.RawRouter
 Slip = _chosen.Slip
@@ -47,6 +48,7 @@ __all__ = [
     "Acquire",
     "Limiter",
     "ManualClock",
+    "Map",
     "Permit",
     "RawRouter",
     "Slip",

@@ -6,9 +6,7 @@ Slower by microseconds a call, otherwise the same; the tests run over both.
 from __future__ import annotations
 
 import ctypes
-import sys
 import warnings
-from collections import deque
 from ctypes import byref, c_size_t, c_uint64, c_void_p
 from typing import Any, Generator, Optional, SupportsIndex, Union
 
@@ -17,17 +15,19 @@ from ._args import FOREVER, Number, whole
 from ._ctypes_charging import charging_cost, charging_of
 from ._ctypes_feedback import answer_of, read_answer
 from ._ctypes_lengths import lengths_estimate, lengths_new, lengths_record
-from ._ctypes_parts import ManualClock, TokenBucket, check, clock_handle, created, lib
+from ._ctypes_map import Map
+from ._ctypes_parts import ManualClock, Owner, TokenBucket, Wakes, check, created, flush, has_in_flight, lib
 from ._ctypes_router import RawRouter, Slip, flush_routed, routed
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._feedback import Advice, Headers, make_advice
 from ._hub import Hub, adopt, refuse_in_loop
-from ._types import IN_FLIGHT, LimitState, Stats, make_limit_state, make_stats
+from ._types import LimitState, Stats, make_limit_state, make_stats
 
 __all__ = [
     "Acquire",
     "Limiter",
     "ManualClock",
+    "Map",
     "Permit",
     "RawRouter",
     "Slip",
@@ -48,73 +48,41 @@ def _cost(*arguments: Any, **least: int) -> _abi.Cost:
     return _abi.Cost(*_args.cost(*arguments, **least))
 
 
-# The callbacks of all limiters that the library has not freed yet. PyPy clears weak references before it runs finalizers, its own
-# to callbacks among them, and crashes in a callback that only what is being finalized refers to.
-callbacks: dict[int, Any] = {}
-
-
-class _Owner:
-    """Frees the limiter of the library when nobody can use it any more.
-
-    Not the Limiter itself, for the sake of interpreters that run finalizers in any thread: an object that refers to none of those
-    who call the library is finalized after all of them, on PyPy also where they are garbage in one cycle. CPython runs the
-    finalizers of a cycle in any order, but one after the other: those of permits look whether the handle is still there.
-    """
-
-    __slots__ = ("handle", "callback")
-
-    def __init__(self, handle: c_void_p, woken: deque[int]) -> None:
-        self.handle = handle
-        # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
-        # Python code runs in it, no signal handler can raise in it.
-        self.callback = _abi.WAKE(woken.insert)
-        callbacks[id(self.callback)] = self.callback
-
-    def __del__(self) -> None:
-        if lib is None:
-            return
-        handle, self.handle.value = self.handle.value, None
-        if handle:
-            lib.llmrl_limiter_free(handle)
-        callbacks.pop(id(self.callback), None)
-
-
 class Limiter:
     """One to eight limits that admit all or nothing, and one FIFO queue for threads and asyncio tasks."""
 
-    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "_clock", "__weakref__")
+    __slots__ = ("_handle", "_hub", "_woken", "_owner", "_in_flight", "_is_shared", "__weakref__")
 
     def __init__(self, *limits: Any, **options: Any) -> None:
-        self._handle = c_void_p()
         packed, count, max_waiters, max_permits, clock, saved, flags = _limit.options(*limits, **options)
-        self._in_flight = any(int.from_bytes(packed[i * 64 : i * 64 + 4], sys.byteorder) == IN_FLIGHT for i in range(count))
-        self._hub = Hub(clock is None)
-        self._woken: deque[int] = deque()
-        self._owner = _Owner(self._handle, self._woken)
-        wake = ctypes.cast(self._owner.callback, c_void_p)
-        handle = clock_handle(clock)
-        filled = _abi.Options(flags, max_waiters, max_permits, 0, handle, wake, sys.maxsize, saved, len(saved or b""))
+        self._fill(Owner(c_void_p(), Wakes(), lib.llmrl_limiter_free), Hub(clock), has_in_flight(packed), False)
+        filled = self._owner.wakes.options(flags, max_waiters, max_permits, clock, saved)
         message = ctypes.create_string_buffer(256)
         status = lib.llmrl_limiter_new(packed, count, byref(filled), ctypes.sizeof(filled), byref(self._handle), message, 256)
         created(status, "Limiter", message)
-        self._clock = clock
-        if isinstance(clock, ManualClock):
-            clock._limiters.add(self)
+        self._adopt()
+
+    def _fill(self, owner: Owner, hub: Hub, in_flight: bool, is_shared: bool) -> None:
+        self._handle = owner.handle
+        self._owner = owner
+        self._woken = owner.wakes.woken
+        self._hub = hub
+        self._in_flight = in_flight
+        self._is_shared = is_shared
+
+    def _adopt(self) -> None:
+        if isinstance(self._hub.clock, ManualClock):
+            self._hub.clock._limiters.add(self)
         adopt(self)
 
     def _flush(self) -> None:
-        woken = self._woken
-        while woken:
-            try:
-                ticket = woken.popleft()
-            except IndexError:
-                return  # another thread was faster
-            try:
-                self._hub.wake(ticket)
-            except BaseException:
-                woken.appendleft(ticket)  # a wake may be repeated, but not lost
-                raise
+        flush(self._woken, self._hub)
         flush_routed()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other keys of its LimiterMap use it too, because there was no room for one more. False outside of maps."""
+        return self._is_shared
 
     def try_acquire(
         self,
@@ -158,14 +126,10 @@ class Limiter:
     ) -> float:
         """Seconds until the request would be admitted if nobody else came; 0.0 is now, infinity depends on a release."""
         cost = _cost(input, output, requests, cached, cache_write)
-        permit, wait_ns = c_uint64(), c_uint64()
-        status = lib.llmrl_try_acquire(self._handle, byref(cost), byref(permit), byref(wait_ns))
-        if status == OK:
-            lib.llmrl_cancel(self._handle, permit)
+        wait_ns = c_uint64()
+        status = lib.llmrl_outlook(self._handle, byref(cost), byref(wait_ns), None)
         self._flush()
         check(status, "wait_time", self, cost)
-        if status == OK:
-            return 0.0
         return float("inf") if wait_ns.value == FOREVER else wait_ns.value / 1e9
 
     def charge(

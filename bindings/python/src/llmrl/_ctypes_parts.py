@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import sys
 import weakref
+from collections import deque
 from ctypes import byref, c_uint64, c_void_p
-from typing import TYPE_CHECKING, Optional, SupportsIndex
+from typing import TYPE_CHECKING, Any, Optional, SupportsIndex
 
 from . import _abi, _args, _limit
 from ._args import Number, whole
 from ._errors import ERR_MEMORY, ERR_NEVER, OK, Never, from_status
+from ._types import IN_FLIGHT
 
 if TYPE_CHECKING:
     from ._ctypes import Limiter
+    from ._hub import Hub
 
 # Free-threaded interpreters run finalizers at exit when they have emptied the modules: this may be None in any of them.
 lib = _abi.load()
@@ -39,6 +42,76 @@ def created(status: int, what: str, message: ctypes.Array[ctypes.c_char]) -> Non
     check(status, what)
 
 
+def has_in_flight(packed: bytes) -> bool:
+    return any(int.from_bytes(packed[at : at + 4], sys.byteorder) == IN_FLIGHT for at in range(0, len(packed), 64))
+
+
+# The callbacks of all that the library has not freed yet. PyPy clears weak references before it runs finalizers, its own to
+# callbacks among them, and crashes in a callback that only what is being finalized refers to.
+callbacks: dict[int, Any] = {}
+
+
+class Wakes:
+    """The tickets that the library has woken, of a limiter or of all limiters of a map, until they are passed on."""
+
+    __slots__ = ("woken", "callback")
+
+    def __init__(self) -> None:
+        self.woken: deque[int] = deque()
+        # The callback is deque.insert itself, with an index beyond any end as its context: it appends the ticket, and as no
+        # Python code runs in it, no signal handler can raise in it.
+        self.callback = _abi.WAKE(self.woken.insert)
+        callbacks[id(self.callback)] = self.callback
+
+    def __del__(self) -> None:
+        if callbacks is not None:
+            callbacks.pop(id(self.callback), None)
+
+    def options(
+        self, flags: int, max_waiters: int, max_permits: int, clock: object, saved: Optional[bytes] = None
+    ) -> _abi.Options:
+        wake = ctypes.cast(self.callback, c_void_p)
+        handle = clock_handle(clock)
+        return _abi.Options(flags, max_waiters, max_permits, 0, handle, wake, sys.maxsize, saved, len(saved or b""))
+
+
+class Owner:
+    """Frees a limiter or a map of the library when nobody can use it any more.
+
+    Not the Limiter itself, for the sake of interpreters that run finalizers in any thread: an object that refers to none of those
+    who call the library is finalized after all of them, on PyPy also where they are garbage in one cycle. CPython runs the
+    finalizers of a cycle in any order, but one after the other: those of permits look whether the handle is still there.
+    """
+
+    __slots__ = ("handle", "wakes", "free")
+
+    def __init__(self, handle: c_void_p, wakes: Wakes, free: Any) -> None:
+        self.handle = handle
+        self.wakes = wakes
+        self.free = free
+
+    def __del__(self) -> None:
+        if lib is None:
+            return
+        handle, self.handle.value = self.handle.value, None
+        if handle:
+            self.free(handle)
+
+
+def flush(woken: deque[int], hub: Hub) -> None:
+    """Pass on the tickets that the library has woken."""
+    while woken:
+        try:
+            ticket = woken.popleft()
+        except IndexError:
+            return  # another thread was faster
+        try:
+            hub.wake(ticket)
+        except BaseException:
+            woken.appendleft(ticket)  # a wake may be repeated, but not lost
+            raise
+
+
 class ManualClock:
     """A clock for tests: it starts at ``start`` seconds and moves only by ``advance``."""
 
@@ -46,7 +119,8 @@ class ManualClock:
 
     def __init__(self, start: Number = 0) -> None:
         self._handle = c_void_p()
-        self._limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
+        # Limiters and maps.
+        self._limiters: weakref.WeakSet[Any] = weakref.WeakSet()
         check(lib.llmrl_clock_new(_args.duration_ns("start", start), byref(self._handle)), "ManualClock")
 
     def __del__(self) -> None:

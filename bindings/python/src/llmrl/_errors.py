@@ -35,6 +35,9 @@ ERR_NODE = -17
 class Error(Exception):
     """Base of every error that is about limits rather than about arguments."""
 
+    level: Optional[int] = None
+    """Of which limiter of a ``Chain`` it tells, 0 is the first; None where there is no chain."""
+
 
 class Never(Error, ValueError):
     """The cost is larger than a limit's burst: no amount of waiting would admit it."""
@@ -42,6 +45,10 @@ class Never(Error, ValueError):
 
 class QueueFull(Error):
     """``max_waiters`` acquisitions wait already, or ``max_permits`` permits are held."""
+
+
+class MapFull(Error):
+    """All limiters of a ``LimiterMap`` with ``shared=0`` are in use, and the key has none."""
 
 
 class DeadlineExceeded(Error, TimeoutError):
@@ -76,13 +83,18 @@ Cost = Sequence[int]
 
 _CLOSED_BY = {
     "": "the limiter is closed",
-    "close": "the limiter is closed; create a new Limiter to go on",
+    "close": "the limiter is closed; create a new {0} to go on",
     "fork": (
         "this limiter was created before fork(), and a copy in the child would let through the same limit a second time; "
-        "create a Limiter in each process, with that process's share of the limit"
+        "create a {0} in each process, with that process's share of the limit"
     ),
     "exit": "the interpreter is exiting, and all limiters were closed",
 }
+
+
+def closed(what: str, closed_by: str, kind: str = "Limiter") -> Closed:
+    """Return the exception for a call on what was closed for that reason; ``kind`` is what to create instead."""
+    return Closed(f"{what}: {_CLOSED_BY[closed_by].format(kind)}")
 
 
 def _never(limiter: Optional[_Limiter], cost: Optional[Cost]) -> Never:
@@ -124,7 +136,7 @@ def from_status(
     if status == ERR_DEADLINE:
         return DeadlineExceeded(f"{what}: not admitted within the timeout; wait longer, send less, or treat it as overload")
     if status == ERR_CLOSED:
-        return Closed(f"{what}: {_CLOSED_BY[limiter._hub.closed_by if limiter is not None else '']}")
+        return closed(what, limiter._hub.closed_by if limiter is not None else "")
     if status == ERR_STALE:
         return StalePermit(f"{what}: this permit was settled, released or cancelled before; each permit ends once")
     if status == ERR_INDEX:

@@ -19,6 +19,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from typing import Any, Generator, Optional, Protocol
 
@@ -27,6 +28,10 @@ from ._args import FOREVER
 
 class Waiter(Protocol):
     def wake(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now_ns(self) -> int: ...
 
 
 class Turn(Protocol):
@@ -57,13 +62,26 @@ class Hub:
     """The waiters of one limiter by ticket."""
 
     # A limiter refers to its hub, never the hub to its limiter; only a waiter ties them together for as long as it waits.
-    __slots__ = ("waiting", "timed", "closed_by")
+    __slots__ = ("waiting", "clock", "timed", "closed_by")
 
-    def __init__(self, timed: bool) -> None:
+    def __init__(self, clock: Optional[Clock]) -> None:
         self.waiting: dict[int, Waiter] = {}
+        self.clock = clock
         # With a manual clock a real timer means nothing; advancing that clock wakes whoever is due.
-        self.timed = timed
+        self.timed = clock is None
         self.closed_by = ""
+
+    def now_ns(self) -> int:
+        """The time by which those wait who wait here."""
+        return time.monotonic_ns() if self.clock is None else self.clock.now_ns()
+
+    def branch(self) -> Hub:
+        """Return the hub of one limiter of the map that this is the hub of, which hears of the tickets of all its limiters."""
+        # Not one hub for all: those who wait for another key do not stand in the same line.
+        hub = Hub(self.clock)
+        hub.waiting = self.waiting
+        hub.closed_by = self.closed_by
+        return hub
 
     def wake(self, ticket: int) -> None:
         """Tell whoever waits for ``ticket`` to ask again. An unknown ticket is one whose waiter left or has not asked yet."""
@@ -129,12 +147,13 @@ def refuse_in_loop() -> None:
 
 
 def adopt(limiter: Any) -> None:
-    """Close ``limiter``, or a router, when the process forks or the interpreter exits, should it live until then."""
+    """Close ``limiter``, a map or a router, when the process forks or the interpreter exits, should it live until then."""
     _limiters.add(limiter)
 
 
 def _close_all(reason: str) -> None:
     limiters = list(_limiters)
+    # First all reasons: to end a map ends its limiters.
     for limiter in limiters:
         hub = limiter._hub
         if not hub.closed_by:

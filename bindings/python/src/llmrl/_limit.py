@@ -10,7 +10,7 @@ from ._args import Number
 from ._meter import Meter
 from ._types import FIXED_WINDOW, IN_FLIGHT, KINDS, PACING, SLIDING_WINDOW, SLIDING_WINDOW_COUNTER, SLIDING_WINDOW_LOG, TOKEN_BUCKET
 
-_WHEN_FULL = 1
+WHEN_FULL = 1
 _START_EMPTY = 2
 _LAYOUT = struct.Struct("=IIQQQIIQ4I")
 _MOST_PARTS = 1000
@@ -39,7 +39,7 @@ def _flags(name: str, oversize: str, start_empty: bool) -> int:
         raise ValueError(f"{name}: oversize must be 'reject' or 'when_full', got {oversize!r}")
     if not isinstance(start_empty, bool):
         raise TypeError(f"{name}: start_empty must be True or False, got {start_empty!r}")
-    return (_WHEN_FULL if oversize == "when_full" else 0) | (_START_EMPTY if start_empty else 0)
+    return (WHEN_FULL if oversize == "when_full" else 0) | (_START_EMPTY if start_empty else 0)
 
 
 class Limit:
@@ -301,7 +301,7 @@ class Limit:
         else:
             parts.append(f"meter={meter!r}")
         if fields.kind != PACING:
-            oversize = "when_full" if fields.flags & _WHEN_FULL else "reject"
+            oversize = "when_full" if fields.flags & WHEN_FULL else "reject"
             parts.append(f"oversize={oversize!r}, start_empty={bool(fields.flags & _START_EMPTY)}")
         return f"Limit.{kind}({', '.join(parts)})"
 
@@ -316,10 +316,10 @@ def options(
     *limits: Limit,
     max_waiters: SupportsIndex = 65536,
     max_permits: SupportsIndex = 65536,
-    clock: object = None,
+    clock: Any = None,
     saved: bytes | None = None,
     raise_limits: bool = False,
-) -> tuple[bytes, int, int, int, object, bytes | None, int]:
+) -> tuple[bytes, int, int, int, Any, bytes | None, int]:
     """Check the arguments of ``Limiter(...)``: packed limits, their count, max_waiters, max_permits, clock, saved, flags."""
     for position, limit in enumerate(limits):
         if not isinstance(limit, Limit):

@@ -42,6 +42,46 @@ class Stats(NamedTuple):
     """Seconds that the longest of them spent there."""
 
 
+class MapStats(NamedTuple):
+    """Sums over all limiters of a ``LimiterMap``."""
+
+    keys: int
+    """Keys with a limiter of their own."""
+    shared: int
+    """Shared limiters that are in use."""
+    created: int
+    """Limiters that were ever made."""
+    evictions: int
+    """Limiters that were evicted."""
+    full: int
+    """Keys that were refused because the map was full."""
+    granted: int
+    """Acquisitions admitted by all limiters, the evicted ones included."""
+    refused: int
+    """``try_acquire`` calls of all limiters that got nothing."""
+    waiting: int
+    """Acquisitions in all queues now."""
+    in_flight: int
+    """Requests that hold an in-flight slot now; 0 without an in-flight limit."""
+
+
+class KeyStats(NamedTuple):
+    """One key of a ``LimiterMap``."""
+
+    key: bytes
+    """Its first 64 bytes, of the UTF-8 where it was given as str."""
+    key_size: int
+    """How many bytes all of it has."""
+    granted: int
+    """Acquisitions admitted since its limiter was made."""
+    refused: int
+    """``try_acquire`` calls that got nothing."""
+    waiting: int
+    """Acquisitions in its queue now."""
+    in_flight: int
+    """Requests that hold an in-flight slot now."""
+
+
 MODES = ("normal", "throttled", "recovering")
 
 

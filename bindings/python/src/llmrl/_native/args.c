@@ -31,6 +31,21 @@ int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t high, 
     return PyErr_Occurred() ? -1 : 0;
 }
 
+int args_limits(const char *packed, Py_ssize_t size, Py_ssize_t count, llmrl_limit limits[LLMRL_MAX_LIMITS]) {
+    if (count < 0 || count > LLMRL_MAX_LIMITS || (size_t)size != (size_t)count * sizeof *limits) {
+        PyErr_SetString(PyExc_SystemError, "llmrl: packed limits have the wrong size");
+        return -1;
+    }
+    memcpy(limits, packed, (size_t)size);
+    return 0;
+}
+
+int args_in_flight(const llmrl_limit *limits, Py_ssize_t count) {
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (limits[i].kind == LLMRL_IN_FLIGHT) return 1;
+    return 0;
+}
+
 static int read_timeout(PyObject *value, uint64_t *out) {
     if (value == Py_None) {
         *out = LLMRL_FOREVER;

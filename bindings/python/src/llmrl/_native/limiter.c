@@ -3,6 +3,12 @@
 
 static llmrl_clock *no_clock;
 
+static int adopt(Limiter *self) {
+    PyObject *adopted = PyObject_CallFunctionObjArgs(native.adopt, self, NULL);
+    Py_XDECREF(adopted);
+    return adopted ? 0 : -1;
+}
+
 static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     /* Python checks the arguments once for both backends: (packed limits, count, max_waiters, max_permits, clock,
      * saved, flags). */
@@ -17,38 +23,29 @@ static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (!PyArg_ParseTuple(checked, "y#nIIOz#I", &packed, &size, &count, &max_waiters, &max_permits, &clock, &saved, &saved_size,
                           &flags))
         goto done;
-    if (clock_handle(clock, &clock_pointer)) goto done;
-
-    llmrl_limit limits[8];
-    if (count < 1 || count > 8 || (size_t)size != (size_t)count * sizeof(llmrl_limit)) {
-        PyErr_SetString(PyExc_SystemError, "llmrl: packed limits have the wrong size");
-        goto done;
-    }
-    memcpy(limits, packed, (size_t)size);
+    llmrl_limit limits[LLMRL_MAX_LIMITS];
+    if (clock_handle(clock, &clock_pointer) || args_limits(packed, size, count, limits)) goto done;
 
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     self = (Limiter *)alloc(type, 0);
     if (!self) goto done;
-    for (Py_ssize_t i = 0; i < count; i++) self->in_flight |= limits[i].kind == LLMRL_IN_FLIGHT;
-    self->hub = PyObject_CallFunctionObjArgs(native.hub, clock == Py_None ? Py_True : Py_False, NULL);
+    self->in_flight = (char)args_in_flight(limits, count);
+    self->hub = PyObject_CallFunctionObjArgs(native.hub, clock, NULL);
     if (!self->hub) goto fail;
+    Py_INCREF(self->hub);
+    self->woken = self->hub;
 
     llmrl_options options = {.flags = flags, .max_waiters = max_waiters, .max_permits = max_permits, .clock = clock_pointer,
-                             .wake = wake_callback, .wake_ctx = self,
+                             .wake = wake_callback, .wake_ctx = self->woken,
                              .saved = saved, .saved_size = (size_t)saved_size};
     char message[256] = "";
     llmrl_status status = llmrl_limiter_new(limits, (size_t)count, &options, sizeof options, &self->handle, message, sizeof message);
     if (status < 0) {
         self->handle = NULL;
-        if (message[0] && status != LLMRL_ERR_MEMORY)
-            PyErr_Format(PyExc_ValueError, "Limiter: %s", message);
-        else
-            raise_status(status, "Limiter", NULL, NULL);
+        raise_message(status, "Limiter", message);
         goto fail;
     }
-    PyObject *adopted = PyObject_CallFunctionObjArgs(native.adopt, self, NULL);
-    if (!adopted) goto fail;
-    Py_DECREF(adopted);
+    if (adopt(self)) goto fail;
     goto done;
 fail:
     Py_CLEAR(self);
@@ -57,9 +54,28 @@ done:
     return (PyObject *)self;
 }
 
+PyObject *limiter_of_map(llmrl_limiter *handle, PyObject *hub, PyObject *woken, int in_flight, int is_shared) {
+    allocfunc alloc = (allocfunc)PyType_GetSlot(native.limiter, Py_tp_alloc);
+    Limiter *self = (Limiter *)alloc(native.limiter, 0);
+    if (!self) {
+        llmrl_limiter_free(handle);
+        return NULL;
+    }
+    self->handle = handle;
+    Py_INCREF(hub);
+    self->hub = hub;
+    Py_INCREF(woken);
+    self->woken = woken;
+    self->in_flight = (char)in_flight;
+    self->is_shared = (char)is_shared;
+    if (adopt(self)) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
 static int limiter_traverse(Limiter *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->hub);
+    Py_VISIT(self->woken);
     return 0;
 }
 
@@ -70,6 +86,7 @@ static void limiter_dealloc(Limiter *self) {
     /* Every permit and acquisition holds a reference to its limiter: nobody is inside. */
     if (self->handle) llmrl_limiter_free(self->handle);
     Py_CLEAR(self->hub);
+    Py_CLEAR(self->woken);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
@@ -109,13 +126,11 @@ static PyObject *limiter_acquire(Limiter *self, PyObject *const *args, Py_ssize_
 static PyObject *limiter_wait_time(Limiter *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     llmrl_cost cost;
     if (args_cost("wait_time", args, nargs, names, 0, &cost, NULL)) return NULL;
-    llmrl_permit id;
     uint64_t wait_ns = 0;
-    llmrl_status status = llmrl_try_acquire(self->handle, &cost, &id, &wait_ns);
+    llmrl_status status = llmrl_outlook(self->handle, &cost, &wait_ns, NULL);
     if (status < 0) return raise_status(status, "wait_time", self, &cost);
-    if (status == LLMRL_OK) llmrl_cancel(self->handle, id);
     if (wakes_flush() < 0) return NULL;
-    return PyFloat_FromDouble(status == LLMRL_OK ? 0.0 : wait_ns == LLMRL_FOREVER ? (double)INFINITY : (double)wait_ns / 1e9);
+    return PyFloat_FromDouble(wait_ns == LLMRL_FOREVER ? (double)INFINITY : (double)wait_ns / 1e9);
 }
 
 static PyObject *plain(Limiter *self, llmrl_status status, const char *what) {
@@ -255,6 +270,11 @@ static PyObject *limiter_hub(Limiter *self, void *closure) {
     return self->hub;
 }
 
+static PyObject *limiter_is_shared(Limiter *self, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(self->is_shared);
+}
+
 #define COST_ARGUMENTS "input=0, output=0, *, requests=1, cached=0, cache_write=0"
 
 static PyMethodDef limiter_methods[] = {
@@ -271,7 +291,7 @@ static PyMethodDef limiter_methods[] = {
     {"wait_time", METHOD(limiter_wait_time), FAST_KEYWORDS,
      "wait_time(" COST_ARGUMENTS ")\n--\n\n"
      "Seconds until the request would be admitted if nobody else came: 0.0 is now, infinity means that it depends on a release.\n\n"
-     "When the answer is now, the cost is taken and given back at once, and both count in stats()."},
+     "Takes nothing and promises nothing."},
     {"charge", METHOD(limiter_charge), FAST_KEYWORDS,
      "charge(" COST_ARGUMENTS ")\n--\n\nCount use that did not pass through here; a limit may go below zero. requests may be 0."},
     {"retune", METHOD(limiter_retune), METH_VARARGS | METH_KEYWORDS,
@@ -297,6 +317,8 @@ static PyMethodDef limiter_methods[] = {
 
 static PyGetSetDef limiter_getset[] = {
     {"_hub", (getter)limiter_hub, NULL, NULL, NULL},
+    {"is_shared", (getter)limiter_is_shared, NULL,
+     "Whether other keys of its LimiterMap use it too, because there was no room for one more. False outside of maps.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -22,6 +22,11 @@ PyObject *raise_status(llmrl_status status, const char *what, Limiter *limiter, 
     return NULL;
 }
 
+PyObject *raise_message(llmrl_status status, const char *what, const char *message) {
+    if (!message[0] || status == LLMRL_ERR_MEMORY) return raise_status(status, what, NULL, NULL);
+    return PyErr_Format(PyExc_ValueError, "%s: %s", what, message);
+}
+
 /* Takes `name` from the module `from` into *out; 0 on success. */
 static int take(const char *from, const char *name, PyObject **out) {
     PyObject *module = PyImport_ImportModule(from);
@@ -58,6 +63,7 @@ static int fill(PyObject *module) {
     if (!version || acquire_init(PyLong_AsUnsignedLong(version))) return -1;
     native.limiter = (PyTypeObject *)PyType_FromSpec(&limiter_spec);
     native.permit = (PyTypeObject *)PyType_FromSpec(&permit_spec);
+    native.map = (PyTypeObject *)PyType_FromSpec(&map_spec);
     native.clock = (PyTypeObject *)PyType_FromSpec(&clock_spec);
     native.bucket = (PyTypeObject *)PyType_FromSpec(&bucket_spec);
     native.router = (PyTypeObject *)PyType_FromSpec(&router_spec);
@@ -65,7 +71,7 @@ static int fill(PyObject *module) {
     return add_type(module, "Limiter", native.limiter) || add_type(module, "Permit", native.permit) ||
                    add_type(module, "Acquire", native.acquire) || add_type(module, "ManualClock", native.clock) ||
                    add_type(module, "TokenBucket", native.bucket) || add_type(module, "RawRouter", native.router) ||
-                   add_type(module, "Slip", native.slip) ||
+                   add_type(module, "Slip", native.slip) || add_type(module, "Map", native.map) ||
                    PyModule_AddStringConstant(module, "library_version", llmrl_version())
                ? -1
                : 0;

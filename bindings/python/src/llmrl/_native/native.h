@@ -27,8 +27,10 @@ typedef struct {
     PyObject_HEAD
     llmrl_limiter *handle;
     PyObject *hub;        /* llmrl._hub.Hub: the waiters by ticket */
+    PyObject *woken;      /* the hub that wake_callback() is given: the same one, or that of the map */
     PyObject *weakrefs;
-    int in_flight;        /* has an in-flight limit */
+    char in_flight;       /* has an in-flight limit */
+    char is_shared;
 } Limiter;
 
 typedef struct {
@@ -56,7 +58,7 @@ typedef struct {
 
 /* What the C code needs from the Python side of the package, and its own types; set once by module init. */
 extern struct native {
-    PyTypeObject *limiter, *permit, *acquire, *clock, *bucket, *router, *slip;
+    PyTypeObject *limiter, *map, *permit, *acquire, *clock, *bucket, *router, *slip;
     PyObject *ready;                 /* awaitable that is None at once */
     PyObject *from_status;           /* llmrl._errors */
     PyObject *whole, *timeout_ns, *duration_ns, *retune, *align; /* llmrl._args */
@@ -75,19 +77,23 @@ int args_cost(const char *what, PyObject *const *args, Py_ssize_t nargs, PyObjec
               llmrl_cost *cost, uint64_t *timeout_ns);
 /* An int from `low` to `high`, or -1 with an exception that names the field. */
 int args_whole(const char *field, PyObject *value, uint64_t low, uint64_t high, uint64_t *out);
+/* The limits that llmrl._limit has packed; -1 with an exception. */
+int args_limits(const char *packed, Py_ssize_t size, Py_ssize_t count, llmrl_limit limits[LLMRL_MAX_LIMITS]);
+int args_in_flight(const llmrl_limit *limits, Py_ssize_t count);
 #define COST_MAX ((UINT64_C(1) << 40) - 1)
 #define CACHED_MAX ((UINT64_C(1) << 36) - 1)
 
 /* wake.c: the tickets that the library woke during a call, passed on to their hubs after it. */
-void wake_callback(void *ctx, llmrl_permit ticket);
-void wake_note(PyObject *hub, llmrl_permit ticket);
+void wake_callback(void *hub, llmrl_permit ticket);
 extern Py_ssize_t wakes_noted;
 int wakes_flush_slow(void);
 /* To be called after every library call that may move the queue. -1: a signal handler raised meanwhile. */
 static inline int wakes_flush(void) { return wakes_noted ? wakes_flush_slow() : 0; }
 
-/* limiter.c, permit.c, acquire.c, clock.c, bucket.c, router.c */
-extern PyType_Spec limiter_spec, permit_spec, clock_spec, bucket_spec, router_spec, slip_spec;
+/* limiter.c, map.c, permit.c, acquire.c, clock.c, bucket.c, router.c */
+extern PyType_Spec limiter_spec, map_spec, permit_spec, clock_spec, bucket_spec, router_spec, slip_spec;
+/* Takes over a handle of a map, also on failure. */
+PyObject *limiter_of_map(llmrl_limiter *handle, PyObject *hub, PyObject *woken, int in_flight, int is_shared);
 int acquire_init(unsigned long hexversion);
 /* feedback.c */
 PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs);
@@ -108,6 +114,8 @@ PyObject *permit_new(Limiter *limiter, llmrl_permit id);
 int permit_leave(PyObject *permit);
 /* Sets the exception for a negative status; cost may be NULL. Returns NULL. */
 PyObject *raise_status(llmrl_status status, const char *what, Limiter *limiter, const llmrl_cost *cost);
+/* The same where limits were given, of which the library may have said what is wrong. */
+PyObject *raise_message(llmrl_status status, const char *what, const char *message);
 /* Borrowed handle of a ManualClock, NULL for None; -1 with TypeError. */
 int clock_handle(PyObject *clock, llmrl_clock **out);
 

@@ -17,7 +17,7 @@ typedef struct {
     llmrl_routed routed;  /* its permit and its ticket are this object's, until they are taken or end */
 } Slip;
 
-static void router_wake(void *ctx, llmrl_permit ticket) { wake_note(((RawRouter *)ctx)->hub, ticket); }
+static void router_wake(void *ctx, llmrl_permit ticket) { wake_callback(((RawRouter *)ctx)->hub, ticket); }
 
 static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     unsigned int replicas;

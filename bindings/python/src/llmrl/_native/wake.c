@@ -15,9 +15,7 @@ Py_ssize_t wakes_noted; /* notes[next .. next + wakes_noted] */
 static Note *notes;
 static Py_ssize_t next_note, capacity;
 
-void wake_callback(void *ctx, llmrl_permit ticket) { wake_note(((Limiter *)ctx)->hub, ticket); }
-
-void wake_note(PyObject *hub, llmrl_permit ticket) {
+void wake_callback(void *hub, llmrl_permit ticket) {
     if (next_note + wakes_noted == capacity) {
         Py_ssize_t larger = capacity ? capacity * 2 : 64;
         Note *grown = PyMem_Realloc(notes, (size_t)larger * sizeof(Note));
@@ -25,7 +23,7 @@ void wake_note(PyObject *hub, llmrl_permit ticket) {
         notes = grown;
         capacity = larger;
     }
-    Py_INCREF(hub);
+    Py_INCREF((PyObject *)hub);
     notes[next_note + wakes_noted++] = (Note){hub, ticket};
 }
 
