@@ -68,8 +68,8 @@ class LimiterMap:
     than its limits, never more. With 0 they are refused (``MapFull``). The other arguments are those of ``Limiter``;
     ``max_waiters`` and ``max_permits`` are for each key.
 
-    Any thread and any event loop may use it. ``limiter`` takes less than a microsecond for a key whose ``Limiter`` somebody
-    keeps, else some; ``stats`` and ``top`` take a tenth of one for each key, during which no Python code runs elsewhere.
+    Any thread and any event loop may use it. ``limiter`` takes about a microsecond for a key whose ``Limiter`` somebody
+    keeps, else tens of them; ``stats`` and ``top`` take a tenth of one for each key, during which no Python code runs elsewhere.
     """
 
     __slots__ = ("_map", "_hub", "_limits", "_capacity", "_limiters", "_making", "__weakref__")
