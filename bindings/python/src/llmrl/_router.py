@@ -69,7 +69,9 @@ class Router:
 
     def __init__(self, *, replicas: Optional[SupportsIndex] = None) -> None:
         points = 0 if replicas is None else whole("replicas", replicas, 1, MAX_REPLICAS)
-        self._hub = Hub(False)
+        self._hub = Hub(None)
+        # Of what clock they are is known when there are nodes.
+        self._hub.timed = False
         self._raw = RawRouter(points, self._hub)
         self._nodes = _nodes({})
         adopt(self)
