@@ -173,7 +173,7 @@ typedef int32_t llmrl_status;
 #define LLMRL_ERR_FLAGS -3
 
 /**
- * A field of a limit or an option is outside its range. The functions that make an
+ * A field of a limit or an option is outside its range, or a key is too short or too long. The functions that make an
  * object say which in their message.
  */
 #define LLMRL_ERR_RANGE -4
@@ -181,7 +181,7 @@ typedef int32_t llmrl_status;
 /**
  * A cost outside its range: each count is at most 2^40 - 1, input and output tokens
  * together as well, and the requests are at least 1, except of llmrl_limiter_charge().
- * For the bare bucket: n is 1 to 2^40 - 1.
+ * For bare buckets: n is 1 to 2^40 - 1.
  */
 #define LLMRL_ERR_COST -5
 
@@ -197,7 +197,10 @@ typedef int32_t llmrl_status;
  */
 #define LLMRL_ERR_NEVER -7
 
-/** As many wait, or hold permits, as the limiter was made for. */
+/**
+ * As many wait, or hold permits, as the limiter was made for. In a map of buckets: there
+ * is no room for another key.
+ */
 #define LLMRL_ERR_FULL -8
 
 /**
@@ -1922,6 +1925,138 @@ llmrl_status llmrl_bucket_available(const struct llmrl_bucket *b, int64_t *out);
 
 /** Gives the bucket up; NULL is allowed. */
 void llmrl_bucket_free(struct llmrl_bucket *b);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Token buckets by key
+ *
+ * One bucket for each user, address or tenant, all with the same limit, for services
+ * that refuse rather than let wait. A key that was not seen before has a full bucket.
+ *
+ *     llmrl_limit limit = {.kind = LLMRL_TOKEN_BUCKET, .meter = LLMRL_REQUESTS, .amount = 60};
+ *     llmrl_bucket_map *users;
+ *     llmrl_bucket_map_new(&limit, 100000, 0, NULL, &users, NULL, 0);
+ *
+ *     uint64_t wait_ns;
+ *     if (llmrl_bucket_map_try_take(users, name, strlen(name), 1, &wait_ns) == LLMRL_REFUSED)
+ *         ...                                                Retry-After: wait_ns
+ *
+ * The memory is taken when the map is made: 32.25 bytes for each key of the capacity, and
+ * 5 KiB. Twice as many buckets fit. One that has become full again, whose key is nothing
+ * to remember by, may give way to another key's. No other bucket does: a key that has used
+ * up what it has gets nothing new before it is due, however many keys come by.
+ *
+ * Keys are 1 to 65536 bytes; a number is passed as its bytes. They are told apart by a
+ * hash of 64 bits under a random secret, so nobody can choose keys that meet. Two that
+ * meet by chance share a bucket.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * As a flag of llmrl_bucket_map_new(): a new key for which there is no room is answered
+ * with LLMRL_ERR_FULL. Without this it shares a bucket with others in its place, until
+ * that is full again: it may be refused because of them, and never gets more; what is
+ * refunded to it is lost.
+ */
+#define LLMRL_REFUSE_WITHOUT_ROOM 1
+
+/** Token buckets by key. */
+typedef struct llmrl_bucket_map llmrl_bucket_map;
+
+/**
+ * Counted since the map was made. May grow at the end in later versions, so its size is
+ * passed along with it.
+ */
+typedef struct llmrl_bucket_map_stats {
+    /**
+     * Keys that have a bucket of their own, those included whose bucket is full and
+     * waits for somebody else to need it: up to twice the capacity.
+     */
+    uint64_t keys;
+    /** How often a full bucket gave way to another key's. */
+    uint64_t evictions;
+    /**
+     * Calls that found no room for their key. If these are not rare, the capacity is
+     * too small.
+     */
+    uint64_t overflows;
+} llmrl_bucket_map_stats;
+
+/**
+ * Makes a map of buckets for a limit of the kind LLMRL_TOKEN_BUCKET without
+ * LLMRL_START_EMPTY, with room for capacity keys at a time, 1 to 2^30. flags is
+ * LLMRL_REFUSE_WITHOUT_ROOM or 0. clock is NULL for the machine's. message is as in
+ * llmrl_limiter_new(). Free it with llmrl_bucket_map_free().
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_RANGE or LLMRL_ERR_FLAGS, with a message; LLMRL_ERR_NULL if
+ * limit or out is; LLMRL_ERR_HANDLE if clock is none; LLMRL_ERR_MEMORY.
+ */
+llmrl_status llmrl_bucket_map_new(const llmrl_limit *limit,
+                                  size_t capacity,
+                                  uint32_t flags,
+                                  const llmrl_clock *clock,
+                                  struct llmrl_bucket_map **out,
+                                  char *message,
+                                  size_t message_size);
+
+/**
+ * Takes n from the bucket of the key of key_size bytes now, or nothing.
+ *
+ * - LLMRL_OK: they are the caller's.
+ * - LLMRL_REFUSED: there are not enough; wait_ns is as in llmrl_bucket_try_take().
+ * - LLMRL_ERR_NEVER: more than a bucket ever holds.
+ * - LLMRL_ERR_FULL: no room; only with LLMRL_REFUSE_WITHOUT_ROOM.
+ * - LLMRL_ERR_COST: n is 0 or above 2^40 - 1.
+ * - LLMRL_ERR_RANGE: key_size is 0 or above 65536.
+ */
+llmrl_status llmrl_bucket_map_try_take(const struct llmrl_bucket_map *m,
+                                       const void *key,
+                                       size_t key_size,
+                                       uint64_t n,
+                                       uint64_t *wait_ns);
+
+/**
+ * Gives back n of what was taken for this key. No bucket ever holds more than its burst.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_COST or LLMRL_ERR_RANGE, as llmrl_bucket_map_try_take().
+ */
+llmrl_status llmrl_bucket_map_refund(const struct llmrl_bucket_map *m,
+                                     const void *key,
+                                     size_t key_size,
+                                     uint64_t n);
+
+/**
+ * Counts n that were used for this key without asking. The bucket may go below zero;
+ * nothing is admitted for the key until that is made good.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_COST, LLMRL_ERR_RANGE or LLMRL_ERR_FULL, as
+ * llmrl_bucket_map_try_take().
+ */
+llmrl_status llmrl_bucket_map_charge(const struct llmrl_bucket_map *m,
+                                     const void *key,
+                                     size_t key_size,
+                                     uint64_t n);
+
+/**
+ * What could be taken for this key now; negative is debt.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_RANGE or LLMRL_ERR_NULL.
+ */
+llmrl_status llmrl_bucket_map_available(const struct llmrl_bucket_map *m,
+                                        const void *key,
+                                        size_t key_size,
+                                        int64_t *out);
+
+/**
+ * Reads the counters; out_size is sizeof *out.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL or LLMRL_ERR_SIZE.
+ */
+llmrl_status llmrl_bucket_map_read_stats(const struct llmrl_bucket_map *m,
+                                         struct llmrl_bucket_map_stats *out,
+                                         size_t out_size);
+
+/** Gives the map up; NULL is allowed. */
+void llmrl_bucket_map_free(struct llmrl_bucket_map *m);
 
 
 /* ----------------------------------------------------------------------------------------

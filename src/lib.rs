@@ -1,8 +1,9 @@
 //! Rate limiting for LLM API clients: several limits at once, FIFO waiting, exact times.
 //!
 //! A [`Limiter`] holds up to [`MAX_LIMITS`] limits (requests, tokens, input tokens, output tokens, in flight) that
-//! admit a request all together or not at all, and one queue of those who wait. [`TokenBucket`] and [`InFlight`] are
-//! the bare primitives, a [`Router`] chooses between many limiters, and [`feedback`] reads what providers say about their limits. The same is available from C and
+//! admit a request all together or not at all, and one queue of those who wait. [`TokenBucket`], a [`BucketMap`] of them by
+//! key, and [`InFlight`] are the bare primitives; a [`LimiterMap`] has a limiter for each key, a [`Chain`] needs several at once, a [`Router`]
+//! chooses between many, and [`feedback`] reads what providers say about their limits. The same is available from C and
 //! everything that can call C: `include/llmrl.h`.
 //!
 //! ```

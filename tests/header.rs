@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "status",
     "limit",
     "clock",
@@ -27,6 +27,7 @@ const SECTIONS: [&str; 16] = [
     "charging",
     "lengths",
     "bucket",
+    "bucket_map",
     "in_flight",
     "version",
 ];

@@ -93,19 +93,22 @@ impl Floor {
 
     #[inline(always)]
     pub fn try_take_at(&self, now: u64) -> bool {
-        let mut stamp = self.stamp.load(Ordering::Acquire);
-        loop {
-            let next = stamp.max(now) + self.cost;
-            if next - now > self.burst {
-                return false;
-            }
-            match self
-                .stamp
-                .compare_exchange(stamp, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return true,
-                Err(seen) => stamp = seen,
-            }
+        advance(&self.stamp, self.cost, self.burst, now)
+    }
+}
+
+/// Moves a time stamp on by `cost`, unless it would be ahead of `now` by more than `burst`.
+#[inline(always)]
+pub fn advance(stamp: &AtomicU64, cost: u64, burst: u64, now: u64) -> bool {
+    let mut seen = stamp.load(Ordering::Acquire);
+    loop {
+        let next = seen.max(now) + cost;
+        if next - now > burst {
+            return false;
+        }
+        match stamp.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return true,
+            Err(other) => seen = other,
         }
     }
 }

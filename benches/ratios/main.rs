@@ -1,11 +1,12 @@
 //! What an admission costs, as a multiple of what it cannot cost less than, in one run and one table.
 //!
 //! `cargo bench --bench ratios`; `README.md` has results and says how to read them. Arguments select parts:
-//! `one`, `kinds`, `two` (threads), `waits`.
+//! `one`, `kinds`, `two` (threads), `keyed`, `waits`.
 
 mod abi;
 mod cases;
 mod floor;
+mod keyed;
 mod kinds;
 mod measure;
 mod waits;
@@ -62,6 +63,24 @@ fn main() {
             println!(
                 "(the machine was busy: some cases have had fewer runs with both threads running)"
             );
+        }
+    }
+    if wanted("keyed") {
+        for (keys, one, two) in [
+            (1, "1 key, 1 thread", "1 key, 2 threads"),
+            (10_000, "10 000 keys, 1 thread", "10 000 keys, 2 threads"),
+            (1_000_000, "10^6 keys, 1 thread", "10^6 keys, 2 threads"),
+        ] {
+            let alone = || {
+                pin_to(1);
+                let mut table = Table::new(one, keyed::all(keys));
+                table.run_one(ROUNDS, MILLISECONDS);
+                table.print("ns");
+            };
+            std::thread::scope(|scope| scope.spawn(alone).join().unwrap());
+            let mut table = Table::new(two, keyed::all(keys));
+            table.run_two(ROUNDS_OF_TWO, MILLISECONDS_OF_TWO);
+            table.print("ns per operation and thread");
         }
     }
     if wanted("waits") {

@@ -1,5 +1,6 @@
 //! Token buckets by key: one for each user, address or tenant, in a fixed amount of memory.
 
+mod hash;
 mod table;
 
 use crate::clock::{Clock, Scale};
@@ -7,15 +8,9 @@ use crate::error::{ConfigError, OutOfRange};
 use crate::limit::account::{MAX_DEBT, check_amount, need, never_fits};
 use crate::limit::line::Line;
 use crate::limit::{Kind, Limit, Shape, Short};
+use hash::Secret;
 use std::fmt;
-use std::hash::BuildHasher;
 use table::{Moment, Table, Unable};
-
-#[cfg(not(any(loom, shuttle)))]
-type Secret = std::hash::RandomState;
-/// The model checkers run the same again and again, so they can have none.
-#[cfg(any(loom, shuttle))]
-type Secret = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// A token bucket per key, for services that refuse rather than let wait.
 ///
@@ -189,7 +184,7 @@ impl BucketMap {
             line,
             clock: clock.clone(),
             scale,
-            secret: Secret::default(),
+            secret: Secret::new(),
             table,
         }))
     }
@@ -206,15 +201,17 @@ impl BucketMap {
     /// [`Denied`]: not enough, with the time to wait; no room; or a key of no bytes or of more than [`Key::MAX_LEN`].
     #[inline]
     pub fn try_take<'k>(&self, key: impl Into<Key<'k>>, n: u64) -> Result<(), Denied> {
+        // First, as neither waits for the other, and both take as long.
+        let moment = self.moment();
         let tag = self.tag(key.into())?;
         let line = &self.line;
         if n > line.burst && (never_fits(line, n) || check_amount(n).is_err()) {
-            let now = self.clock.now();
-            return Err(Denied::Short(Short::new(*line, self.scale, now, None)));
+            let never = Short::new(*line, self.scale, moment.now, None);
+            return Err(Denied::Short(never));
         }
         let needed = need(n, line) as i64;
         let cost = |balance| (balance >= needed).then_some(n as i64);
-        let taken = self.table.apply(tag, || self.moment(), cost);
+        let taken = self.table.apply(moment, tag, || self.moment(), cost);
         taken.map_err(|unable| self.denied(unable, needed))
     }
 
@@ -226,7 +223,7 @@ impl BucketMap {
         let tag = self.tag(key.into())?;
         check_amount(n)?;
         let cost = |balance| Some((n as i64).min(balance + MAX_DEBT).max(0));
-        let charged = self.table.apply(tag, || self.moment(), cost);
+        let charged = self.table.apply(self.moment(), tag, || self.moment(), cost);
         charged.map_err(|unable| self.denied(unable, 0))
     }
 
@@ -239,7 +236,7 @@ impl BucketMap {
         check_amount(n)?;
         let burst = self.line.burst as i64;
         let cost = |balance| Some(-(n as i64).min(burst - balance));
-        let refunded = self.table.apply(tag, || self.moment(), cost);
+        let refunded = self.table.apply(self.moment(), tag, || self.moment(), cost);
         refunded.map_err(|unable| self.denied(unable, 0))
     }
 
@@ -285,11 +282,10 @@ impl BucketMap {
     #[inline(always)]
     fn tag(&self, key: Key<'_>) -> Result<u64, OutOfRange> {
         let hash = match key {
-            Key::Number(number) => self.secret.hash_one(number),
+            Key::Number(number) => self.secret.number(number),
             Key::Bytes(bytes) => {
                 OutOfRange::check("key length", bytes.len() as u64, 1, Key::MAX_LEN as u64)?;
-                // Behind their length, so they are never those of a number.
-                self.secret.hash_one(bytes)
+                self.secret.text(bytes)
             }
         };
         Ok(hash.max(1))

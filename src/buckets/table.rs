@@ -172,16 +172,18 @@ impl Table {
     }
 
     /// Does to the bucket of `tag` what `cost` says: given the balance, how much to charge (less than 0 gives back, which a
-    /// bucket that is shared does not take), or nothing for a refusal. A full bucket has to have a cost.
+    /// bucket that is shared does not take), or nothing for a refusal. A full bucket has to have a cost. `moment` is the first
+    /// reading of the clock.
     #[inline(always)]
     pub(super) fn apply(
         &self,
+        mut moment: Moment,
         tag: u64,
         clock: impl Fn() -> Moment,
         cost: impl Fn(i64) -> Option<i64>,
     ) -> Result<(), Unable> {
         loop {
-            let Moment { now, produced } = clock();
+            let Moment { now, produced } = moment;
             if produced >= self.horizon.load(Relaxed) {
                 self.renew(produced);
             }
@@ -191,7 +193,7 @@ impl Table {
             match self.charge(&slot.state, state, produced, &cost) {
                 Ok(()) => return Ok(()),
                 Err(Missed::Short(balance)) => return Err(Unable::Short { now, balance }),
-                Err(Missed::Moved) => {}
+                Err(Missed::Moved) => moment = clock(),
             }
         }
     }

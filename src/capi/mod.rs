@@ -13,6 +13,7 @@
 
 pub mod advice;
 pub mod bucket;
+pub mod bucket_map;
 pub mod charging;
 pub mod clock;
 mod describe;

@@ -41,13 +41,13 @@ pub const LLMRL_ERR_SIZE: llmrl_status = -2;
 /// A flag that this version does not know, or a reserved field that is not zero.
 pub const LLMRL_ERR_FLAGS: llmrl_status = -3;
 
-/// A field of a limit or an option is outside its range. The functions that make an
+/// A field of a limit or an option is outside its range, or a key is too short or too long. The functions that make an
 /// object say which in their message.
 pub const LLMRL_ERR_RANGE: llmrl_status = -4;
 
 /// A cost outside its range: each count is at most 2^40 - 1, input and output tokens
 /// together as well, and the requests are at least 1, except of llmrl_limiter_charge().
-/// For the bare bucket: n is 1 to 2^40 - 1.
+/// For bare buckets: n is 1 to 2^40 - 1.
 pub const LLMRL_ERR_COST: llmrl_status = -5;
 
 /// The limiter has no limit of that index, or not one of the kind that the function is
@@ -58,7 +58,8 @@ pub const LLMRL_ERR_INDEX: llmrl_status = -6;
 /// a smaller request does.
 pub const LLMRL_ERR_NEVER: llmrl_status = -7;
 
-/// As many wait, or hold permits, as the limiter was made for.
+/// As many wait, or hold permits, as the limiter was made for. In a map of buckets: there
+/// is no room for another key.
 pub const LLMRL_ERR_FULL: llmrl_status = -8;
 
 /// The timeout has passed, or would have before the request could be admitted: that is
@@ -113,7 +114,7 @@ pub extern "C" fn llmrl_strerror(status: llmrl_status) -> *const c_char {
         LLMRL_ERR_COST => c"the cost is outside its range",
         LLMRL_ERR_INDEX => c"no limit of that index and kind",
         LLMRL_ERR_NEVER => c"the request costs more than a limit can ever hold",
-        LLMRL_ERR_FULL => c"too many wait or hold permits",
+        LLMRL_ERR_FULL => c"too many wait or hold permits, or no room for another key",
         LLMRL_ERR_DEADLINE => c"the wait would outlast the timeout, or has",
         LLMRL_ERR_CLOSED => c"the limiter is closed",
         LLMRL_ERR_STALE => c"the ticket or permit has ended, or is not of this limiter",

@@ -55,6 +55,11 @@ int main(void)
     AT(llmrl_stats, wait_total_ns, 56);
     AT(llmrl_stats, wait_max_ns, 64);
 
+    EQUAL(sizeof(llmrl_bucket_map_stats), 24);
+    AT(llmrl_bucket_map_stats, keys, 0);
+    AT(llmrl_bucket_map_stats, evictions, 8);
+    AT(llmrl_bucket_map_stats, overflows, 16);
+
     EQUAL(sizeof(llmrl_limit_state), 56);
     AT(llmrl_limit_state, kind, 0);
     AT(llmrl_limit_state, meter, 4);
