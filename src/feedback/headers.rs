@@ -55,7 +55,7 @@ impl Headers {
         match name {
             b"date" if !upstream => first(&mut self.date, http_date(value)),
             b"age" => self.aged |= !upstream && scaled(value, 1).is_some_and(|age| age > 0),
-            b"retry-after-ms" | b"x-ms-retry-after-ms" => {
+            b"retry-after-ms" | b"x-ms-retry-after-ms" | b"x-amz-retry-after" => {
                 first(&mut self.retry_after_ms, scaled(value, MILLISECOND))
             }
             b"retry-after" => first(&mut self.retry_after, retry_after(value)),

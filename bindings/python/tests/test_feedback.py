@@ -1,4 +1,4 @@
-"""read_answer: the vectors that the Rust suite runs, arguments, and what openai-python makes of the same headers."""
+"""read_answer: the vectors that the Rust suite runs, arguments, and what openai-python and botocore make of the same headers."""
 
 from __future__ import annotations
 
@@ -225,3 +225,39 @@ def test_what_openai_would_retry(api, status, header, openai_client, httpx):
         assert reading.retryable == theirs
     # Where the class is known it has the last word, whatever the header says; the header can be read as well.
     assert reading.should_retry == {None: None, "true": True, "false": False}[header]
+
+
+@pytest.fixture(scope="module")
+def botocore():
+    """The retries of the AWS SDK."""
+    return pytest.importorskip("botocore.retries.standard", reason="botocore is not installed: pip install 'llmrl[test]'")
+
+
+class Context:
+    """As much of a retry context as botocore looks at."""
+
+    def __init__(self, status: int, headers: dict[str, str], code: str) -> None:
+        self.http_response = type("Response", (), {"status_code": status, "headers": headers})
+        self.code = code
+
+    def get_error_code(self) -> str:
+        return self.code
+
+
+@pytest.mark.parametrize("value", ["1500", "0250", "86400000", "oops", "-5", "", "1e3"])
+def test_the_wait_is_botocores(api, value, botocore):
+    headers = {"x-amz-retry-after": value}
+    theirs = botocore.ExponentialBackoff()._get_retry_after_delay(Context(429, headers, ""))
+    # What is no number of milliseconds is left out by both; ours knows decimals and exponents no more than theirs does.
+    assert api.read_answer(429, headers).wait == (None if theirs is None else pytest.approx(theirs))
+
+
+def test_what_botocore_calls_throttled_may_come_again(api, botocore):
+    checker = botocore.ThrottledRetryableChecker()
+    codes = checker._throttled_error_codes
+    assert "ThrottlingException" in codes
+    for code in codes:
+        context = Context(429, {"x-amzn-errortype": code}, code)
+        assert checker.is_retryable(context)
+        reading = api.read_answer(429, context.http_response.headers)
+        assert reading.retryable and reading.answer_class == "rate", code
