@@ -37,6 +37,7 @@ mod chain;
 mod clock;
 mod entries;
 mod error;
+mod fair;
 pub mod feedback;
 mod limit;
 mod limiter;
@@ -50,6 +51,9 @@ pub use buckets::{BucketMap, Denied, Key, Overflow};
 pub use chain::{Chain, ChainPermit, ChainProgress, ChainRefused, ChainTicket, MAX_LEVELS};
 pub use clock::{Clock, ManualClock, until_reset};
 pub use error::{ConfigError, OutOfRange, Refused};
+pub use fair::{
+    Class, FairOptions, FairPermit, FairProgress, FairQueue, FairStats, FairTicket, Share,
+};
 pub use limit::{Cost, InFlight, Limit, Meter, Oversize, Short, TokenBucket, Weights};
 pub use limiter::{
     Advice, Builder, Corrupt, LONGEST_PAUSE, LimitState, Limiter, MAX_LIMITS, Mode, Outlook,

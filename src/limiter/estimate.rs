@@ -38,17 +38,37 @@ impl Limiter {
     pub fn outlook(&self, cost: &Cost) -> Result<Outlook, Refused> {
         self.core.outlook(&cost.amounts()?)
     }
+
+    /// How long a request would wait if nobody were in the queue. `None` if it takes somebody's release.
+    ///
+    /// # Errors
+    /// As [`outlook`](Self::outlook).
+    pub(crate) fn wait_alone(&self, cost: &Cost) -> Result<Option<Duration>, Refused> {
+        let (core, amounts) = (&self.core, cost.amounts()?);
+        core.check_worth(&amounts)?;
+        if core.slots > 0 && core.gate().free() <= 0 {
+            return Ok(None);
+        }
+        let now = core.clock.now();
+        Ok(core.wait_until(core.due_alone(&amounts, now), now))
+    }
 }
 
 impl Core {
-    /// What a request would wait for that came after everybody in the queue.
-    fn outlook(&self, amounts: &Amounts) -> Result<Outlook, Refused> {
+    /// Whether waiting would help.
+    pub(super) fn check_worth(&self, amounts: &Amounts) -> Result<(), Refused> {
         if self.gate().is_closed() {
             return Err(Refused::Closed);
         }
-        if let Some(ledger) = self.misfit(amounts) {
-            return Err(self.never(ledger, amounts));
+        match self.misfit(amounts) {
+            Some(ledger) => Err(self.never(ledger, amounts)),
+            None => Ok(()),
         }
+    }
+
+    /// What a request would wait for that came after everybody in the queue.
+    fn outlook(&self, amounts: &Amounts) -> Result<Outlook, Refused> {
+        self.check_worth(amounts)?;
         if self.slots > 0 && self.gate().free() <= 0 {
             let mut entries = lock(&self.limits).clone().into_iter();
             let limit = entries.position(|entry| matches!(entry, Entry::InFlight(_)));

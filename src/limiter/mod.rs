@@ -9,6 +9,7 @@
 mod adapt;
 mod admit;
 mod build;
+mod caller;
 mod change;
 mod estimate;
 mod feedback;
@@ -26,6 +27,7 @@ mod wake;
 
 pub use build::Builder;
 pub(crate) use build::next_serial;
+pub(crate) use caller::Caller;
 pub use estimate::Outlook;
 pub use feedback::{Advice, LONGEST_PAUSE, Mode};
 pub(crate) use permit::Grant;
@@ -35,6 +37,7 @@ pub use stats::{LimitState, Stats};
 pub(crate) use wait::Step;
 pub use wait::{Progress, Ticket};
 pub use wake::Wake;
+pub(crate) use wake::{call, put_off};
 
 use crate::clock::{Alarm, Clock, Scale};
 use crate::error::Refused;
@@ -45,7 +48,7 @@ use crate::limit::lows::Lows;
 use crate::limit::published::Published;
 use crate::limit::{Amounts, Cost, Masks, Weights};
 use crate::ring::gate::Gate;
-use crate::sync::{Acquire, Arc, AtomicU64, Mutex};
+use crate::sync::{Acquire, Arc, AtomicU64, Mutex, Weak};
 use std::time::Duration;
 
 /// Most limits of one limiter.
@@ -302,6 +305,15 @@ impl Limiter {
     pub(crate) fn cancel_grant(&self, mut grant: Grant) {
         self.core
             .settle(&mut grant, Amounts::default(), self.core.slots);
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.core.clock.now()
+    }
+
+    /// Has `alarm` called when the clock is driven by hand.
+    pub(crate) fn attach(&self, alarm: Weak<dyn Alarm>) {
+        self.core.clock.attach(alarm);
     }
 
     /// The tick at which `timeout` is over.

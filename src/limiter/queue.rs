@@ -132,12 +132,7 @@ impl Core {
         token: u64,
         guest: Option<&Arc<dyn Wake>>,
     ) -> Result<Ticket, Refused> {
-        if self.gate().is_closed() {
-            return Err(Refused::Closed);
-        }
-        if let Some(ledger) = self.misfit(&amounts) {
-            return Err(self.never(ledger, &amounts));
-        }
+        self.check_worth(&amounts)?;
         let now = self.clock.now();
         let deadline = timeout.map_or(u64::MAX, |timeout| {
             now.saturating_add(self.scale.duration_to_ticks(timeout))

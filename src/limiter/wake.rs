@@ -55,7 +55,7 @@ thread_local! {
 
 /// Calls `wake`, now or after the one that is being called on this thread: waking ten thousand must not nest.
 #[cfg(not(any(loom, shuttle)))]
-pub(super) fn call(wake: &Arc<dyn Wake>, token: u64) {
+pub(crate) fn call(wake: &Arc<dyn Wake>, token: u64) {
     // Without thread-local storage, while the thread ends, there is nothing that could be nested.
     let nested = PUT_OFF.try_with(|calls| match calls.borrow_mut().as_mut() {
         Some(calls) => {
@@ -64,15 +64,36 @@ pub(super) fn call(wake: &Arc<dyn Wake>, token: u64) {
         }
         None => false,
     });
-    if nested == Ok(true) {
-        return;
+    if nested != Ok(true) {
+        put_off(|| call_out(wake, token));
     }
-    let _ = PUT_OFF.try_with(|calls| *calls.borrow_mut() = Some(Calls::new()));
-    call_out(wake, token);
-    while let Some((wake, token)) = next() {
-        call_out(&wake, token);
+}
+
+/// Does `work`, and calls whoever is to be woken meanwhile by this thread after it: for work under a lock that they take, too.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn put_off<T>(work: impl FnOnce() -> T) -> T {
+    let begun = PUT_OFF.try_with(|calls| {
+        let mut calls = calls.borrow_mut();
+        let is_first = calls.is_none();
+        calls.get_or_insert_default();
+        is_first
+    });
+    let _calls = (begun == Ok(true)).then_some(CallsAfter);
+    work()
+}
+
+/// Dropped, it makes the calls that were put off, also if the work has panicked.
+#[cfg(not(any(loom, shuttle)))]
+struct CallsAfter;
+
+#[cfg(not(any(loom, shuttle)))]
+impl Drop for CallsAfter {
+    fn drop(&mut self) {
+        while let Some((wake, token)) = next() {
+            call_out(&wake, token);
+        }
+        let _ = PUT_OFF.try_with(|calls| calls.borrow_mut().take());
     }
-    let _ = PUT_OFF.try_with(|calls| calls.borrow_mut().take());
 }
 
 /// A panic stops here: it belongs to somebody else than the caller, whose work for others is not done yet.
@@ -90,6 +111,11 @@ fn next() -> Option<(Arc<dyn Wake>, u64)> {
 
 /// The checkers run all threads of a model on one thread of the system.
 #[cfg(any(loom, shuttle))]
-pub(super) fn call(wake: &Arc<dyn Wake>, token: u64) {
+pub(crate) fn call(wake: &Arc<dyn Wake>, token: u64) {
     wake.wake(token);
+}
+
+#[cfg(any(loom, shuttle))]
+pub(crate) fn put_off<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }

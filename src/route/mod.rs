@@ -13,14 +13,13 @@ pub use wait::{Routed, RoutedProgress, RoutedTicket, Unrouted};
 
 use crate::error::OutOfRange;
 use crate::limit::Cost;
-use crate::limiter::{Limiter, Wake};
-use crate::park::Sleeper;
+use crate::limiter::{Caller, Limiter, Wake};
 use crate::sync::{Arc, AtomicU64, Mutex, Relaxed, lock};
 use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 use table::{Spot, Table};
-use wait::{Caller, Refusals};
+use wait::Refusals;
 
 /// Limiters by name, for two uses.
 ///
@@ -300,9 +299,7 @@ impl Router {
     ) -> Result<Routed, Unrouted> {
         match self.admit_now(cost, key)? {
             Some(routed) => Ok(routed),
-            None => self
-                .stand(cost, key, timeout, Caller::Thread(Sleeper::default()))?
-                .block(),
+            None => self.stand(cost, key, timeout, Caller::thread())?.block(),
         }
     }
 

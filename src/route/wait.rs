@@ -8,9 +8,8 @@ use super::Node;
 use crate::error::Refused;
 use crate::feedback::Reading;
 use crate::limit::Cost;
-use crate::limiter::{Advice, Grant, Step, Ticket, Wake};
-use crate::park::Sleeper;
-use crate::sync::{AcqRel, Acquire, Arc, AtomicU32, Release};
+use crate::limiter::{Advice, Caller, Grant, Step, Ticket, Wake};
+use crate::sync::Arc;
 use std::fmt;
 use std::time::Duration;
 
@@ -141,56 +140,6 @@ fn rank(refused: &Refused) -> (u32, Duration) {
         Refused::Deadline => (3, Duration::ZERO),
         Refused::Never { .. } => (4, Duration::ZERO),
         Refused::Closed | Refused::NoNode | Refused::Cost(_) => (5, Duration::ZERO),
-    }
-}
-
-/// The one who waits, as the limiters call it.
-pub(super) enum Caller {
-    /// Its word changes with every call.
-    Thread(Sleeper),
-    EventLoop {
-        wake: Option<Arc<dyn Wake>>,
-        token: u64,
-        /// 1 from a look at the ticket until it is called.
-        armed: AtomicU32,
-    },
-}
-
-impl Caller {
-    pub(super) fn event_loop(wake: Option<Arc<dyn Wake>>, token: u64) -> Self {
-        let armed = AtomicU32::new(0);
-        Self::EventLoop { wake, token, armed }
-    }
-
-    /// The calls so far, before a look.
-    fn heard(&self) -> u32 {
-        match self {
-            Self::Thread(sleeper) => sleeper.word.load(Acquire),
-            Self::EventLoop { armed, .. } => armed.swap(1, AcqRel),
-        }
-    }
-
-    /// Sleeps unless there was a call after so many.
-    fn sleep(&self, heard: u32, wait: Option<Duration>) {
-        if let Self::Thread(sleeper) = self {
-            sleeper.wait(heard, wait);
-        }
-    }
-}
-
-impl Wake for Caller {
-    fn wake(&self, _: u64) {
-        match self {
-            Self::Thread(sleeper) => {
-                sleeper.word.fetch_add(1, Release);
-                sleeper.wake();
-            }
-            Self::EventLoop { wake, token, armed } => {
-                if let (1, Some(wake)) = (armed.swap(0, AcqRel), wake) {
-                    wake.wake(*token);
-                }
-            }
-        }
     }
 }
 
