@@ -50,7 +50,7 @@ pub struct llmrl_bucket_map {
 
 // SAFETY: it is laid out as in C, and the magic word comes first.
 unsafe impl Object for llmrl_bucket_map {
-    const MAGIC: u64 = u64::from_be_bytes(*b"llmrlmap");
+    const MAGIC: u64 = u64::from_be_bytes(*b"llmrlbmp");
 }
 
 /// Counted since the map was made. May grow at the end in later versions, so its size is

@@ -153,6 +153,26 @@ fn an_object_of_another_kind_is_told_apart() {
     }
 }
 
+/// Read from the sources, so that no object can be left out.
+#[test]
+fn each_kind_of_object_has_a_magic_word_of_its_own() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/capi");
+    let mut words = Vec::new();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let said = text.lines().filter_map(|line| {
+            let word = line.trim().strip_prefix("const MAGIC: u64 = ")?;
+            Some(word.to_owned())
+        });
+        words.extend(said);
+    }
+    let objects = words.len();
+    assert!(objects >= 8, "{words:?}");
+    words.sort();
+    words.dedup();
+    assert_eq!(words.len(), objects, "{words:?}");
+}
+
 #[test]
 fn extensible_structs() {
     let full: Vec<u8> = (1..=200).collect();

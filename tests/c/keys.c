@@ -226,6 +226,17 @@ static void mistakes(void)
     EQUAL(llmrl_map_get_stats(map, NULL, sizeof stats), LLMRL_ERR_NULL);
     EQUAL(llmrl_map_get_stats(map, &stats, 0), LLMRL_ERR_SIZE);
     EQUAL(llmrl_map_close(NULL), LLMRL_ERR_NULL);
+    {
+        /* The other kind of map. */
+        llmrl_bucket_map *buckets = NULL;
+        const void *mistaken;
+        OK(llmrl_bucket_map_new(&limit, 10, 0, NULL, &buckets, NULL, 0));
+        mistaken = buckets;
+        EQUAL(llmrl_map_close((const llmrl_map *)mistaken), LLMRL_ERR_HANDLE);
+        mistaken = map;
+        EQUAL(llmrl_bucket_map_try_take((const llmrl_bucket_map *)mistaken, "k", 1, 1, NULL), LLMRL_ERR_HANDLE);
+        llmrl_bucket_map_free(buckets);
+    }
     CHECK(l == NULL);
     llmrl_map_free(NULL);
     llmrl_map_free(map);
