@@ -22,16 +22,15 @@
 //! hash of 64 bits under a random secret, so nobody can choose keys that meet. Two that
 //! meet by chance share a bucket.
 
-use super::clock::llmrl_clock;
+use super::bucket::amount;
+use super::clock::{clock_of, llmrl_clock};
 use super::limit::llmrl_limit;
 use super::status::*;
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_out, give, guard, live, read, take_back, wait_ns,
-    with, write,
+    Answer, Magic, Message, Object, Plain, copy_out, give, guard, read, take_back, wait_ns, with,
+    write,
 };
 use crate::buckets::{BucketMap, Denied, Key, Overflow};
-use crate::clock::Clock;
-use crate::limit::Cost;
 use std::ffi::{c_char, c_void};
 
 /// As a flag of llmrl_bucket_map_new(): a new key for which there is no room is answered
@@ -107,11 +106,7 @@ pub unsafe extern "C" fn llmrl_bucket_map_new(
                     return Err(message.explain(LLMRL_ERR_FLAGS, text));
                 }
             };
-            let clock = if clock.is_null() {
-                Clock::machine()
-            } else {
-                Clock::from(live(clock)?.clock())
-            };
+            let clock = clock_of(clock)?;
             if out.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
@@ -156,14 +151,6 @@ unsafe fn with_key(
             let key = std::slice::from_raw_parts(key.cast::<u8>(), size);
             body(&m.buckets, Key::Bytes(key))
         })
-    }
-}
-
-/// As of a single bucket: nothing at all is a mistake.
-fn amount(n: u64) -> Result<u64, llmrl_status> {
-    match n {
-        1..=Cost::MAX => Ok(n),
-        _ => Err(LLMRL_ERR_COST),
     }
 }
 
