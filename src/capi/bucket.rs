@@ -50,14 +50,11 @@ pub unsafe extern "C" fn llmrl_bucket_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     guard(None, || {
         // SAFETY: what C promises of the pointers it gives.
         unsafe {
-            message.explain(LLMRL_OK, "");
             let limit = read(limit)?
                 .to_limit()
                 .map_err(|wrong| message.about_limit(None, wrong))?;

@@ -27,8 +27,8 @@ use super::clock::{clock_of, llmrl_clock};
 use super::limit::llmrl_limit;
 use super::status::*;
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_out, give, guard, read, take_back, wait_ns, with,
-    write,
+    Answer, Magic, Message, Object, Plain, copy_out, give, guard, key_of, read, take_back, wait_ns,
+    with, write,
 };
 use crate::buckets::{BucketMap, Denied, Key, Overflow};
 use std::ffi::{c_char, c_void};
@@ -87,14 +87,11 @@ pub unsafe extern "C" fn llmrl_bucket_map_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     guard(None, || {
         // SAFETY: what C promises of the pointers it gives.
         unsafe {
-            message.explain(LLMRL_OK, "");
             let limit = read(limit)?
                 .to_limit()
                 .map_err(|wrong| message.about_limit(None, wrong))?;
@@ -131,7 +128,7 @@ pub unsafe extern "C" fn llmrl_bucket_map_new(
 /// Runs `body` on a map with a key.
 ///
 /// # Safety
-/// `m` as [`live`]; `key` is null or points to `size` readable bytes.
+/// `m` as in [`with`], `key` as in [`key_of`].
 unsafe fn with_key(
     m: *const llmrl_bucket_map,
     key: *const c_void,
@@ -141,14 +138,7 @@ unsafe fn with_key(
     // SAFETY: passed on.
     unsafe {
         with(m, |m| {
-            if key.is_null() {
-                return Err(LLMRL_ERR_NULL);
-            }
-            // Before there is a slice: no size is trusted that is not one.
-            if !(1..=Key::MAX_LEN).contains(&size) {
-                return Err(LLMRL_ERR_RANGE);
-            }
-            let key = std::slice::from_raw_parts(key.cast::<u8>(), size);
+            let key = key_of(key, size, Key::MAX_LEN)?;
             body(&m.buckets, Key::Bytes(key))
         })
     }

@@ -210,12 +210,9 @@ fn messages_are_cut_and_terminated() {
     let text = "limits[0].größe";
     for size in 0..text.len() + 3 {
         let mut buffer = vec![0x55u8; text.len() + 4];
-        let message = Message {
-            buffer: buffer.as_mut_ptr().cast(),
-            size,
-        };
         // SAFETY: the buffer is larger than said.
-        assert_eq!(unsafe { message.explain(7, text) }, 7);
+        let explained = unsafe { Message::new(buffer.as_mut_ptr().cast(), size).explain(7, text) };
+        assert_eq!(explained, 7);
         assert!(buffer[size..].iter().all(|&byte| byte == 0x55));
         if size > 0 {
             let read = CStr::from_bytes_until_nul(&buffer[..size]).unwrap();

@@ -217,6 +217,7 @@ static void mistakes(void)
     CHECK(map == NULL);
     map = map_of(&limit, 1, NULL, 10, 0);
     EQUAL(llmrl_map_limiter(map, "", 0, &l, NULL), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_map_limiter(map, NULL, 0, &l, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_map_limiter(map, "k", LLMRL_MAX_KEY + 1, &l, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_map_limiter(map, "k", SIZE_MAX, &l, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_map_limiter(map, NULL, 1, &l, NULL), LLMRL_ERR_NULL);
