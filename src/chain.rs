@@ -181,42 +181,38 @@ impl<'a> Chain<'a> {
 
     /// The level at which the request would wait longest or never pass; fine if it would pass now.
     fn look(&self, cost: &Cost) -> Result<(), ChainRefused> {
-        let mut worst: Option<ChainRefused> = None;
+        let (mut longest, mut answer) = (Duration::ZERO, Ok(()));
         for (level, limiter) in self.levels.iter().enumerate() {
             match limiter.outlook(cost) {
-                Ok(outlook) if outlook.wait == Some(Duration::ZERO) => {}
                 Ok(outlook) => {
-                    let later = match worst.map(|worst| worst.refused) {
-                        Some(Refused::NotNow { wait }) => {
-                            wait.is_some() && outlook.wait.is_none_or(|mine| Some(mine) > wait)
-                        }
-                        _ => true,
-                    };
-                    if later {
+                    let wait = outlook.wait.unwrap_or(Duration::MAX);
+                    if wait > longest {
                         let refused = Refused::NotNow { wait: outlook.wait };
-                        worst = Some(self.refusal(level, outlook.limit, refused));
+                        longest = wait;
+                        answer = Err(self.refusal(level, outlook.limit, refused));
                     }
                 }
                 // Waiting does not help.
                 Err(refused) => return Err(self.refusal(level, None, refused)),
             }
         }
-        worst.map_or(Ok(()), Err)
+        answer
     }
 
     /// Refuses at once what cannot be in time at some level.
     fn hopeless(&self, cost: &Cost, timeout: Option<Duration>) -> Result<(), ChainRefused> {
-        match (self.look(cost), timeout) {
-            (Err(why), Some(timeout)) => match why.refused {
-                Refused::NotNow { wait: Some(wait) } if wait > timeout => Err(ChainRefused {
+        let Err(why) = self.look(cost) else {
+            return Ok(());
+        };
+        match (why.refused, timeout) {
+            (Refused::NotNow { wait: Some(wait) }, Some(timeout)) if wait > timeout => {
+                Err(ChainRefused {
                     refused: Refused::Deadline,
                     ..why
-                }),
-                Refused::NotNow { .. } => Ok(()),
-                _ => Err(why),
-            },
-            (Err(why), None) if !matches!(why.refused, Refused::NotNow { .. }) => Err(why),
-            _ => Ok(()),
+                })
+            }
+            (Refused::NotNow { .. }, _) => Ok(()),
+            _ => Err(why),
         }
     }
 
@@ -243,6 +239,7 @@ fn give_back(permits: Vec<Permit<'_>>) {
 }
 
 impl<'a> ChainTicket<'a> {
+    /// Where it stands. Only within a poll can all have admitted it.
     fn limiter(&self) -> &'a Limiter {
         self.chain.levels[self.held.len()]
     }
@@ -266,8 +263,8 @@ impl<'a> ChainTicket<'a> {
     /// How it stands, after it has gone as far as it can now.
     pub fn poll(&mut self) -> ChainProgress<'a> {
         loop {
-            let limiter = self.limiter_or_spent();
-            let (Some(limiter), Some(ticket)) = (limiter, &mut self.ticket) else {
+            let limiter = self.limiter();
+            let Some(ticket) = &mut self.ticket else {
                 return ChainProgress::Spent;
             };
             match limiter.poll(ticket) {
@@ -293,16 +290,12 @@ impl<'a> ChainTicket<'a> {
             }
         }
     }
-
-    fn limiter_or_spent(&self) -> Option<&'a Limiter> {
-        self.chain.levels.get(self.held.len()).copied()
-    }
 }
 
 impl Drop for ChainTicket<'_> {
     fn drop(&mut self) {
-        if let (Some(ticket), Some(limiter)) = (self.ticket.take(), self.limiter_or_spent()) {
-            limiter.cancel(ticket);
+        if let Some(ticket) = self.ticket.take() {
+            self.limiter().cancel(ticket);
         }
         give_back(std::mem::take(&mut self.held));
     }

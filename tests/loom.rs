@@ -144,6 +144,12 @@ models! {
     a_ticket_leaves_as_two_nodes_grant_1: 1 => a_ticket_leaves_as_two_nodes_grant(1);
 }
 
+// Fair shares: under one lock, but sleepers are called.
+models! {
+    keys_share_a_slot_2: 2 => keys_share_a_slot(2);
+    a_slot_comes_from_outside_0: 1 => a_slot_comes_from_outside();
+}
+
 // Buckets by key; two threads.
 models! {
     two_first_takers: ALL => first_takers(2);

@@ -75,6 +75,10 @@ models! {
     two_nodes_grant_0 => two_nodes_grant(0);
     two_nodes_grant_1 => two_nodes_grant(1);
     a_ticket_leaves_as_two_nodes_grant_1 => a_ticket_leaves_as_two_nodes_grant(1);
+    keys_share_a_slot_3 => keys_share_a_slot(3);
+    a_fair_ticket_leaves_0 => a_fair_ticket_leaves();
+    a_slot_comes_from_outside_0 => a_slot_comes_from_outside();
+    a_fair_deadline_passes_0 => a_fair_deadline_passes();
     two_helpers_3 => two_helpers(3);
     a_fixed_window_turns => a_window_turns(second(Limit::fixed_window, 1));
     a_log_turns => a_window_turns(second(Limit::sliding_window_log, 1));

@@ -153,6 +153,26 @@ fn an_object_of_another_kind_is_told_apart() {
     }
 }
 
+/// Read from the sources, so that no object can be left out.
+#[test]
+fn each_kind_of_object_has_a_magic_word_of_its_own() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/capi");
+    let mut words = Vec::new();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let said = text.lines().filter_map(|line| {
+            let word = line.trim().strip_prefix("const MAGIC: u64 = ")?;
+            Some(word.to_owned())
+        });
+        words.extend(said);
+    }
+    let objects = words.len();
+    assert!(objects >= 8, "{words:?}");
+    words.sort();
+    words.dedup();
+    assert_eq!(words.len(), objects, "{words:?}");
+}
+
 #[test]
 fn extensible_structs() {
     let full: Vec<u8> = (1..=200).collect();
@@ -190,12 +210,9 @@ fn messages_are_cut_and_terminated() {
     let text = "limits[0].größe";
     for size in 0..text.len() + 3 {
         let mut buffer = vec![0x55u8; text.len() + 4];
-        let message = Message {
-            buffer: buffer.as_mut_ptr().cast(),
-            size,
-        };
         // SAFETY: the buffer is larger than said.
-        assert_eq!(unsafe { message.explain(7, text) }, 7);
+        let explained = unsafe { Message::new(buffer.as_mut_ptr().cast(), size).explain(7, text) };
+        assert_eq!(explained, 7);
         assert!(buffer[size..].iter().all(|&byte| byte == 0x55));
         if size > 0 {
             let read = CStr::from_bytes_until_nul(&buffer[..size]).unwrap();

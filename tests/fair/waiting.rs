@@ -208,6 +208,84 @@ fn a_callback_may_come_back() {
     assert!(calls <= 80, "{calls}");
 }
 
+/// Notes who was called.
+#[derive(Default)]
+struct Calls(Mutex<Vec<u64>>);
+
+impl Wake for Calls {
+    fn wake(&self, token: u64) {
+        self.0.lock().unwrap().push(token);
+    }
+}
+
+impl Calls {
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Tickets of `costs`, each of its own key, which all have looked. The token is the index.
+fn called(fair: &FairQueue, costs: &[u64]) -> Vec<FairTicket> {
+    let join = |(n, cost): (usize, &u64)| {
+        let name = n.to_string();
+        let mut ticket = fair
+            .enqueue(&tokens(*cost), &share(&name), None, n as u64)
+            .unwrap();
+        assert!(held(&mut ticket).is_none());
+        ticket
+    };
+    costs.iter().enumerate().map(join).collect()
+}
+
+#[test]
+fn the_next_in_turn_is_told_for_how_long_and_one_watches() {
+    let hand = ManualClock::new(0);
+    let calls = Arc::new(Calls::default());
+    let fair = fair(&hand, FairOptions::new().wake(calls.clone()));
+    let mut tickets = called(&fair, &[100, 100, 100, 100]);
+    let waits: Vec<_> = tickets.iter_mut().map(wait).collect();
+    // The second looks a little after the first, in case nobody looks after that one.
+    let watch = SECOND + Duration::from_millis(100);
+    assert_eq!(waits, [Some(SECOND), Some(watch), None, None]);
+    assert_eq!(calls.take(), []);
+    hand.advance(SECOND);
+    assert!(held(&mut tickets[0]).is_some());
+    // The first was called by the clock; the watcher, too, but now it is the next, so another one has to watch.
+    assert_eq!(calls.take(), [0, 1, 3]);
+    let waits: Vec<_> = tickets[1..].iter_mut().map(wait).collect();
+    assert_eq!(waits, [Some(SECOND), Some(watch), None]);
+}
+
+#[test]
+fn an_owner_that_is_busy_keeps_nobody_waiting() {
+    let hand = ManualClock::new(0);
+    let calls = Arc::new(Calls::default());
+    let limiter = limiter(&hand, Limit::in_flight(2));
+    let fair = FairQueue::new(&limiter, FairOptions::new().wake(calls.clone())).unwrap();
+    let taken = [(); 2].map(|()| fair.try_acquire(&Cost::request()).unwrap());
+    let mut tickets = called(&fair, &[0, 0, 0]);
+    // The first two do not look again.
+    taken.map(FairPermit::release);
+    assert_eq!(fair.stats().waiting, 1);
+    drop(tickets.drain(..2));
+    assert!(held(&mut tickets[0]).is_some());
+    assert!(calls.take().ends_with(&[2]));
+}
+
+#[test]
+fn who_passes_is_called() {
+    let hand = ManualClock::new(0);
+    let calls = Arc::new(Calls::default());
+    let options = FairOptions::new().passes(1).wake(calls.clone());
+    let fair = fair(&hand, options);
+    let mut tickets = called(&fair, &[1000, 125]);
+    hand.advance(SECOND * 2);
+    calls.take();
+    assert!(held(&mut tickets[0]).is_none());
+    assert!(calls.take().contains(&1));
+    assert!(held(&mut tickets[1]).is_some());
+}
+
 #[test]
 fn threads_wait_without_being_looked_after() {
     let hand = ManualClock::new(0);

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 mod buckets;
 mod changing;
+mod fairness;
 mod keys;
 mod leaving;
 mod rounds;
@@ -32,8 +33,8 @@ use shuttle::{sync, thread};
 
 pub mod scenarios {
     pub use super::{
-        buckets::*, changing::*, keys::*, leaving::*, rounds::*, routing::*, taking::*, waking::*,
-        windows::*,
+        buckets::*, changing::*, fairness::*, keys::*, leaving::*, rounds::*, routing::*,
+        taking::*, waking::*, windows::*,
     };
 }
 
