@@ -182,7 +182,7 @@ impl Deref for Keyed {
 impl Keyed {
     /// The limiter, for whoever keeps the handle as well.
     pub(crate) fn limiter(&self) -> Limiter {
-        self.entry.limiter.another()
+        self.entry.limiter.clone()
     }
 
     /// Whether the limiter is shared with other keys, because there was no room for one more.

@@ -7,13 +7,10 @@
 //! Over any interval, what is taken less what is refunded is at most the burst plus
 //! what the interval produces.
 
-use super::clock::llmrl_clock;
+use super::clock::{clock_of, llmrl_clock};
 use super::limit::llmrl_limit;
 use super::status::*;
-use super::{
-    Magic, Message, Object, give, guard, live, period, read, take_back, wait_ns, with, write,
-};
-use crate::clock::Clock;
+use super::{Magic, Message, Object, give, guard, period, read, take_back, wait_ns, with, write};
 use crate::limit::{Cost, TokenBucket};
 use std::ffi::c_char;
 use std::time::Duration;
@@ -32,7 +29,7 @@ unsafe impl Object for llmrl_bucket {
 }
 
 /// An amount that C gave: nothing at all is a mistake, as it is in a request.
-fn amount(n: u64) -> Result<u64, llmrl_status> {
+pub(super) fn amount(n: u64) -> Result<u64, llmrl_status> {
     if (1..=Cost::MAX).contains(&n) {
         Ok(n)
     } else {
@@ -53,22 +50,15 @@ pub unsafe extern "C" fn llmrl_bucket_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     guard(None, || {
         // SAFETY: what C promises of the pointers it gives.
         unsafe {
-            message.explain(LLMRL_OK, "");
             let limit = read(limit)?
                 .to_limit()
                 .map_err(|wrong| message.about_limit(None, wrong))?;
-            let clock = if clock.is_null() {
-                Clock::machine()
-            } else {
-                Clock::from(live(clock)?.clock())
-            };
+            let clock = clock_of(clock)?;
             let bucket = TokenBucket::new(limit, &clock).map_err(|error| {
                 message.about_limit(None, (LLMRL_ERR_RANGE, error.error.to_string()))
             })?;

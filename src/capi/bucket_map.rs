@@ -22,16 +22,15 @@
 //! hash of 64 bits under a random secret, so nobody can choose keys that meet. Two that
 //! meet by chance share a bucket.
 
-use super::clock::llmrl_clock;
+use super::bucket::amount;
+use super::clock::{clock_of, llmrl_clock};
 use super::limit::llmrl_limit;
 use super::status::*;
 use super::{
-    Answer, Magic, Message, Object, Plain, copy_out, give, guard, live, read, take_back, wait_ns,
+    Answer, Magic, Message, Object, Plain, copy_out, give, guard, key_of, read, take_back, wait_ns,
     with, write,
 };
 use crate::buckets::{BucketMap, Denied, Key, Overflow};
-use crate::clock::Clock;
-use crate::limit::Cost;
 use std::ffi::{c_char, c_void};
 
 /// As a flag of llmrl_bucket_map_new(): a new key for which there is no room is answered
@@ -50,7 +49,7 @@ pub struct llmrl_bucket_map {
 
 // SAFETY: it is laid out as in C, and the magic word comes first.
 unsafe impl Object for llmrl_bucket_map {
-    const MAGIC: u64 = u64::from_be_bytes(*b"llmrlmap");
+    const MAGIC: u64 = u64::from_be_bytes(*b"llmrlbmp");
 }
 
 /// Counted since the map was made. May grow at the end in later versions, so its size is
@@ -88,14 +87,11 @@ pub unsafe extern "C" fn llmrl_bucket_map_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     guard(None, || {
         // SAFETY: what C promises of the pointers it gives.
         unsafe {
-            message.explain(LLMRL_OK, "");
             let limit = read(limit)?
                 .to_limit()
                 .map_err(|wrong| message.about_limit(None, wrong))?;
@@ -107,11 +103,7 @@ pub unsafe extern "C" fn llmrl_bucket_map_new(
                     return Err(message.explain(LLMRL_ERR_FLAGS, text));
                 }
             };
-            let clock = if clock.is_null() {
-                Clock::machine()
-            } else {
-                Clock::from(live(clock)?.clock())
-            };
+            let clock = clock_of(clock)?;
             if out.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
@@ -136,7 +128,7 @@ pub unsafe extern "C" fn llmrl_bucket_map_new(
 /// Runs `body` on a map with a key.
 ///
 /// # Safety
-/// `m` as [`live`]; `key` is null or points to `size` readable bytes.
+/// `m` as in [`with`], `key` as in [`key_of`].
 unsafe fn with_key(
     m: *const llmrl_bucket_map,
     key: *const c_void,
@@ -146,24 +138,9 @@ unsafe fn with_key(
     // SAFETY: passed on.
     unsafe {
         with(m, |m| {
-            if key.is_null() {
-                return Err(LLMRL_ERR_NULL);
-            }
-            // Before there is a slice: no size is trusted that is not one.
-            if !(1..=Key::MAX_LEN).contains(&size) {
-                return Err(LLMRL_ERR_RANGE);
-            }
-            let key = std::slice::from_raw_parts(key.cast::<u8>(), size);
+            let key = key_of(key, size, Key::MAX_LEN)?;
             body(&m.buckets, Key::Bytes(key))
         })
-    }
-}
-
-/// As of a single bucket: nothing at all is a mistake.
-fn amount(n: u64) -> Result<u64, llmrl_status> {
-    match n {
-        1..=Cost::MAX => Ok(n),
-        _ => Err(LLMRL_ERR_COST),
     }
 }
 

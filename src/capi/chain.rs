@@ -196,13 +196,9 @@ pub unsafe extern "C" fn llmrl_chain_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
     // SAFETY: what C promises of the pointers it gives.
     guard(None, || unsafe {
-        message.explain(LLMRL_OK, "");
+        let message = Message::new(message, message_size);
         if limiters.is_null() || out.is_null() {
             return Err(LLMRL_ERR_NULL);
         }
@@ -226,7 +222,7 @@ pub unsafe extern "C" fn llmrl_chain_new(
                 message.explain(status, text)
             })?;
             Ok(Level {
-                limiter: l.limiter.another(),
+                limiter: l.limiter.clone(),
                 _keyed: l.keyed.clone(),
             })
         };

@@ -18,7 +18,7 @@ use std::ptr;
 /// A request that all levels have admitted, or waits at one, or was refused at one. May
 /// grow at the end in later versions, so its size is passed along with it.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct llmrl_chained {
     /// With LLMRL_OK the permit, which is held; with LLMRL_PENDING the ticket. Else 0.
     pub permit: llmrl_permit,

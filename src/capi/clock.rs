@@ -18,8 +18,8 @@
 //! may be freed before them.
 
 use super::status::*;
-use super::{Magic, Object, give, guard, take_back, with, write};
-use crate::clock::ManualClock;
+use super::{Magic, Object, give, guard, live, take_back, with, write};
+use crate::clock::{Clock, ManualClock};
 use std::time::Duration;
 
 /// A clock that is moved by hand.
@@ -35,10 +35,16 @@ unsafe impl Object for llmrl_clock {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrlclk");
 }
 
-impl llmrl_clock {
-    pub(super) fn clock(&self) -> &ManualClock {
-        &self.clock
+/// The clock that C has chosen: the machine's, if none is given.
+///
+/// # Safety
+/// As [`live`].
+pub(super) unsafe fn clock_of(clock: *const llmrl_clock) -> Result<Clock, llmrl_status> {
+    if clock.is_null() {
+        return Ok(Clock::machine());
     }
+    // SAFETY: passed on.
+    Ok(Clock::from(&unsafe { live(clock) }?.clock))
 }
 
 /// Makes a clock that shows start_ns nanoseconds, of which only differences ever matter.

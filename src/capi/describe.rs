@@ -1,12 +1,12 @@
 //! Reading what limiters are to be made of.
 
+use super::clock::clock_of;
 use super::limit::llmrl_limit;
 use super::limiter::{
     LLMRL_MAX_LIMITS, LLMRL_RAISE_LIMITS, llmrl_options, llmrl_permit, llmrl_wake_fn, wall_clock,
 };
 use super::status::*;
-use super::{Message, live, read};
-use crate::clock::Clock;
+use super::{Message, read};
 use crate::error::ConfigError;
 use crate::limit::Limit;
 use crate::limiter::{Builder, Limiter, MAX_LIMITS, Saved, Wake};
@@ -138,11 +138,9 @@ pub(super) unsafe fn describe(
     let mut builder = Limiter::builder()
         .limits(&limits)
         .max_waiters(waiters)
-        .raise_limits(options.flags & LLMRL_RAISE_LIMITS != 0);
-    if !options.clock.is_null() {
-        // SAFETY: a live clock, or what is checked here, as the caller says.
-        builder = builder.clock(Clock::from(unsafe { live(options.clock) }?.clock()));
-    }
+        .raise_limits(options.flags & LLMRL_RAISE_LIMITS != 0)
+        // SAFETY: a live clock, or what is checked there, as the caller says.
+        .clock(unsafe { clock_of(options.clock) }?);
     if let Some(wake) = Callback::new(options.wake, options.wake_ctx) {
         builder = builder.wake(Arc::new(wake));
     }

@@ -169,10 +169,8 @@ pub unsafe extern "C" fn llmrl_limiter_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     // SAFETY: what C promises of the pointers it gives.
     guard(None, || unsafe {
         make(limits, count, options, options_size, out, message)
@@ -190,7 +188,6 @@ unsafe fn make(
 ) -> Answer {
     // SAFETY: passed on.
     let explain = |status, text: &str| unsafe { message.explain(status, text) };
-    explain(LLMRL_OK, "");
     if limits.is_null() || out.is_null() {
         return Err(LLMRL_ERR_NULL);
     }

@@ -20,7 +20,7 @@ use super::limit::llmrl_limit;
 use super::limiter::{llmrl_limiter, llmrl_options};
 use super::status::*;
 use super::{
-    Magic, Message, Object, Plain, copy_in, copy_out, give, guard, take_back, with, write,
+    Magic, Message, Object, Plain, copy_in, copy_out, give, guard, key_of, take_back, with, write,
 };
 use crate::limiter::{Stats, next_serial};
 use crate::map::{LimiterMap, MAX_KEY, MapError};
@@ -115,20 +115,6 @@ const SIZES: Sizes = Sizes {
     permits: 256,
 };
 
-/// A key as C gives it.
-///
-/// # Safety
-/// So many bytes can be read.
-unsafe fn key_of<'a>(key: *const c_void, size: usize) -> Result<&'a [u8], llmrl_status> {
-    match size {
-        // As many are not looked at, so that a wild size does no harm.
-        1..=MAX_KEY if key.is_null() => Err(LLMRL_ERR_NULL),
-        // SAFETY: not null, so so many bytes can be read, as the caller says.
-        1..=MAX_KEY => Ok(unsafe { std::slice::from_raw_parts(key.cast::<u8>(), size) }),
-        _ => Err(LLMRL_ERR_RANGE),
-    }
-}
-
 /// Makes a map of limiters that are made of count limits each, with the options of
 /// llmrl_limiter_new(), which also says how limits, options and message work; but
 /// max_waiters and max_permits, of each handle, are 256 unless something else is said, and
@@ -153,13 +139,10 @@ pub unsafe extern "C" fn llmrl_map_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     // SAFETY: what C promises of the pointers it gives.
     guard(None, || unsafe {
-        message.explain(LLMRL_OK, "");
         if limits.is_null() || out.is_null() {
             return Err(LLMRL_ERR_NULL);
         }
@@ -219,7 +202,7 @@ pub unsafe extern "C" fn llmrl_map_limiter(
             if out.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
-            let keyed = map.map.get(key_of(key, key_size)?)?;
+            let keyed = map.map.get(key_of(key, key_size, MAX_KEY)?)?;
             write(is_shared, i32::from(keyed.is_shared()));
             let limiter = keyed.limiter();
             let handle = llmrl_limiter::new(limiter, Some(keyed), map.entries, next_serial())?;
@@ -244,15 +227,12 @@ pub unsafe extern "C" fn llmrl_map_set_limits(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with(map, |map| {
-            message.explain(LLMRL_OK, "");
-            let key = key_of(key, key_size)?;
+            let key = key_of(key, key_size, MAX_KEY)?;
             if count > super::limiter::LLMRL_MAX_LIMITS as usize {
                 return Err(message.explain(
                     LLMRL_ERR_RANGE,

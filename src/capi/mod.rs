@@ -39,7 +39,7 @@ use crate::sync::{Acquire, Release};
 use limiter::llmrl_limiter;
 use status::*;
 use std::any::Any;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -198,6 +198,26 @@ unsafe fn write<T: Copy>(to: *mut T, value: T) {
     }
 }
 
+/// A key of a map as C gives it, 1 to `most` bytes.
+///
+/// # Safety
+/// Null, or points to `size` bytes that can be read, as long as the result is in use.
+unsafe fn key_of<'a>(
+    key: *const c_void,
+    size: usize,
+    most: usize,
+) -> Result<&'a [u8], llmrl_status> {
+    // Before there is a slice, so that a wild size does no harm.
+    if !(1..=most).contains(&size) {
+        return Err(LLMRL_ERR_RANGE);
+    }
+    if key.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    // SAFETY: not null, so so many bytes can be read, as the caller says.
+    Ok(unsafe { std::slice::from_raw_parts(key.cast(), size) })
+}
+
 /// No struct of this library will ever be as large; larger means that something else was passed.
 const MAX_STRUCT: usize = 4096;
 
@@ -270,6 +290,17 @@ struct Message {
 }
 
 impl Message {
+    /// Empty, until there is something to explain.
+    ///
+    /// # Safety
+    /// The buffer is null or has `size` writable bytes, for as long as the message is in use.
+    unsafe fn new(buffer: *mut c_char, size: usize) -> Self {
+        let message = Self { buffer, size };
+        // SAFETY: passed on.
+        unsafe { message.explain(LLMRL_OK, "") };
+        message
+    }
+
     /// Writes as much as there is room for, always with the terminating zero. Hands the status through.
     ///
     /// # Safety

@@ -133,13 +133,10 @@ pub unsafe extern "C" fn llmrl_router_new(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     // SAFETY: what C promises of the pointers it gives.
     guard(None, || unsafe {
-        message.explain(LLMRL_OK, "");
         let options = copy_in(options, options_size)?;
         if options.flags != 0 {
             return Err(message.explain(LLMRL_ERR_FLAGS, "options.flags has unknown bits"));
@@ -197,14 +194,11 @@ pub unsafe extern "C" fn llmrl_router_add(
     message: *mut c_char,
     message_size: usize,
 ) -> llmrl_status {
-    let message = Message {
-        buffer: message,
-        size: message_size,
-    };
+    // SAFETY: what C promises of the pointers it gives.
+    let message = unsafe { Message::new(message, message_size) };
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with_router(r, |r| {
-            message.explain(LLMRL_OK, "");
             if name.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }

@@ -1,6 +1,8 @@
 //! What the C suites cannot provoke: a panic inside a call.
 
 use super::bucket::*;
+use super::chain::*;
+use super::chained::*;
 use super::limit::*;
 use super::limiter::*;
 use super::permits::*;
@@ -118,6 +120,31 @@ fn a_panic_leaves_other_objects_alone() {
 }
 
 #[test]
+fn a_panic_in_a_chain_closes_its_limiters() {
+    let l = limiter();
+    let (mut c, mut out) = (ptr::null_mut(), llmrl_chained::default());
+    // SAFETY: as above.
+    unsafe {
+        let (none, silent) = (ptr::null(), ptr::null_mut());
+        assert_eq!(
+            llmrl_chain_new(&l.cast_const(), 1, none, 0, &mut c, silent, 0),
+            LLMRL_OK
+        );
+        let status = with_chain(c, |_| panic!("in a chain"));
+        assert_eq!(status, LLMRL_ERR_PANIC);
+        let size = size_of_val(&out);
+        let after = llmrl_chain_try_acquire(c, &ONE, &mut out, size);
+        assert_eq!(after, LLMRL_ERR_CLOSED);
+        assert_eq!(
+            llmrl_try_acquire(l, &ONE, ptr::null_mut(), ptr::null_mut()),
+            LLMRL_ERR_CLOSED
+        );
+        llmrl_chain_free(c);
+        llmrl_limiter_free(l);
+    }
+}
+
+#[test]
 fn a_refusal_without_end_is_no_error() {
     let b = bucket();
     // SAFETY: as above.
@@ -151,6 +178,26 @@ fn an_object_of_another_kind_is_told_apart() {
         );
         llmrl_limiter_free(l);
     }
+}
+
+/// Read from the sources, so that no object can be left out.
+#[test]
+fn each_kind_of_object_has_a_magic_word_of_its_own() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/capi");
+    let mut words = Vec::new();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let said = text.lines().filter_map(|line| {
+            let word = line.trim().strip_prefix("const MAGIC: u64 = ")?;
+            Some(word.to_owned())
+        });
+        words.extend(said);
+    }
+    let objects = words.len();
+    assert!(objects >= 8, "{words:?}");
+    words.sort();
+    words.dedup();
+    assert_eq!(words.len(), objects, "{words:?}");
 }
 
 #[test]
@@ -190,12 +237,9 @@ fn messages_are_cut_and_terminated() {
     let text = "limits[0].größe";
     for size in 0..text.len() + 3 {
         let mut buffer = vec![0x55u8; text.len() + 4];
-        let message = Message {
-            buffer: buffer.as_mut_ptr().cast(),
-            size,
-        };
         // SAFETY: the buffer is larger than said.
-        assert_eq!(unsafe { message.explain(7, text) }, 7);
+        let explained = unsafe { Message::new(buffer.as_mut_ptr().cast(), size).explain(7, text) };
+        assert_eq!(explained, 7);
         assert!(buffer[size..].iter().all(|&byte| byte == 0x55));
         if size > 0 {
             let read = CStr::from_bytes_until_nul(&buffer[..size]).unwrap();

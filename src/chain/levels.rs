@@ -234,42 +234,38 @@ impl<L: Borrow<Limiter>> Levels<L> {
 
     /// The level at which the request would wait longest or never pass; fine if it would pass now.
     fn look(&self, cost: &Cost) -> Result<(), ChainRefused> {
-        let mut worst: Option<ChainRefused> = None;
+        let (mut longest, mut answer) = (Duration::ZERO, Ok(()));
         for (level, limiter) in self.iter().enumerate() {
             match limiter.outlook(cost) {
-                Ok(outlook) if outlook.wait == Some(Duration::ZERO) => {}
                 Ok(outlook) => {
-                    let later = match worst.map(|worst| worst.refused) {
-                        Some(Refused::NotNow { wait }) => {
-                            wait.is_some() && outlook.wait.is_none_or(|mine| Some(mine) > wait)
-                        }
-                        _ => true,
-                    };
-                    if later {
+                    let wait = outlook.wait.unwrap_or(Duration::MAX);
+                    if wait > longest {
                         let refused = Refused::NotNow { wait: outlook.wait };
-                        worst = Some(refusal(level, outlook.limit, refused));
+                        longest = wait;
+                        answer = Err(refusal(level, outlook.limit, refused));
                     }
                 }
                 // Waiting does not help.
                 Err(refused) => return Err(refusal(level, None, refused)),
             }
         }
-        worst.map_or(Ok(()), Err)
+        answer
     }
 
     /// Refuses at once what cannot be in time at some level.
     fn hopeless(&self, cost: &Cost, timeout: Option<Duration>) -> Result<(), ChainRefused> {
-        match (self.look(cost), timeout) {
-            (Err(why), Some(timeout)) => match why.refused {
-                Refused::NotNow { wait: Some(wait) } if wait > timeout => Err(ChainRefused {
+        let Err(why) = self.look(cost) else {
+            return Ok(());
+        };
+        match (why.refused, timeout) {
+            (Refused::NotNow { wait: Some(wait) }, Some(timeout)) if wait > timeout => {
+                Err(ChainRefused {
                     refused: Refused::Deadline,
                     ..why
-                }),
-                Refused::NotNow { .. } => Ok(()),
-                _ => Err(why),
-            },
-            (Err(why), None) if !matches!(why.refused, Refused::NotNow { .. }) => Err(why),
-            _ => Ok(()),
+                })
+            }
+            (Refused::NotNow { .. }, _) => Ok(()),
+            _ => Err(why),
         }
     }
 

@@ -252,7 +252,7 @@ impl Core {
             Denied::Queued | Denied::Short => match self.misfit(&amounts) {
                 Some(ledger) => self.never(ledger, &amounts),
                 None => Refused::NotNow {
-                    wait: asked.then(|| self.wait_at_the_end(&amounts)).flatten(),
+                    wait: asked.then(|| self.wait_at_the_end(&amounts).0).flatten(),
                 },
             },
         })
@@ -270,15 +270,6 @@ impl Core {
             cost: self.amount(ledger, amounts),
             burst: self.line(ledger).burst,
         }
-    }
-
-    /// How long a request would wait that came after everybody in the queue.
-    fn wait_at_the_end(&self, amounts: &Amounts) -> Option<Duration> {
-        if self.slots > 0 && self.gate().free() <= 0 {
-            return None;
-        }
-        let now = self.clock.now();
-        self.wait_until(self.due_at_the_end(amounts, now).0, now)
     }
 
     pub(super) fn wait_until(&self, at: u64, now: u64) -> Option<Duration> {

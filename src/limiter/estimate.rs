@@ -49,17 +49,26 @@ impl Core {
         if let Some(ledger) = self.misfit(amounts) {
             return Err(self.never(ledger, amounts));
         }
+        let (wait, ledger) = self.wait_at_the_end(amounts);
+        let limit = match (wait, ledger) {
+            (None, None) => {
+                let is_in_flight = |entry: &Entry| matches!(entry, Entry::InFlight(_));
+                lock(&self.limits).iter().position(is_in_flight)
+            }
+            (_, ledger) => ledger.map(|ledger| self.index_of(ledger)),
+        };
+        Ok(Outlook { wait, limit })
+    }
+
+    /// How long a request would wait that came after everybody in the queue, and for which ledger, if not for somebody
+    /// before it; neither is known if it takes a slot.
+    pub(super) fn wait_at_the_end(&self, amounts: &Amounts) -> (Option<Duration>, Option<usize>) {
         if self.slots > 0 && self.gate().free() <= 0 {
-            let mut entries = lock(&self.limits).clone().into_iter();
-            let limit = entries.position(|entry| matches!(entry, Entry::InFlight(_)));
-            return Ok(Outlook { wait: None, limit });
+            return (None, None);
         }
         let now = self.clock.now();
         let (due, ledger) = self.due_at_the_end(amounts, now);
-        Ok(Outlook {
-            wait: self.wait_until(due, now),
-            limit: ledger.map(|ledger| self.index_of(ledger)),
-        })
+        (self.wait_until(due, now), ledger)
     }
 
     /// When a request would be due that came after everybody in the queue, as far as time alone decides: whether slots

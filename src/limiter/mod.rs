@@ -317,13 +317,6 @@ impl Limiter {
             .unwrap_or(Duration::MAX)
     }
 
-    /// The same limiter.
-    pub(crate) fn another(&self) -> Self {
-        Self {
-            core: self.core.clone(),
-        }
-    }
-
     /// A number that differs between the limiters of the process.
     pub(crate) fn serial(&self) -> u64 {
         self.core.serial

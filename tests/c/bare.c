@@ -141,6 +141,7 @@ static void mistakes_with_keys(void)
     EQUAL(llmrl_bucket_map_try_take(NULL, "key", 3, 1, NULL), LLMRL_ERR_NULL);
     EQUAL(llmrl_bucket_map_try_take(m, NULL, 3, 1, NULL), LLMRL_ERR_NULL);
     EQUAL(llmrl_bucket_map_try_take(m, "", 0, 1, NULL), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_bucket_map_try_take(m, NULL, 0, 1, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_bucket_map_try_take(m, long_key, sizeof long_key, 1, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_bucket_map_try_take(m, long_key, SIZE_MAX, 1, NULL), LLMRL_ERR_RANGE);
     OK(llmrl_bucket_map_try_take(m, long_key, 65536, 1, NULL));

@@ -217,6 +217,7 @@ static void mistakes(void)
     CHECK(map == NULL);
     map = map_of(&limit, 1, NULL, 10, 0);
     EQUAL(llmrl_map_limiter(map, "", 0, &l, NULL), LLMRL_ERR_RANGE);
+    EQUAL(llmrl_map_limiter(map, NULL, 0, &l, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_map_limiter(map, "k", LLMRL_MAX_KEY + 1, &l, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_map_limiter(map, "k", SIZE_MAX, &l, NULL), LLMRL_ERR_RANGE);
     EQUAL(llmrl_map_limiter(map, NULL, 1, &l, NULL), LLMRL_ERR_NULL);
@@ -226,6 +227,17 @@ static void mistakes(void)
     EQUAL(llmrl_map_get_stats(map, NULL, sizeof stats), LLMRL_ERR_NULL);
     EQUAL(llmrl_map_get_stats(map, &stats, 0), LLMRL_ERR_SIZE);
     EQUAL(llmrl_map_close(NULL), LLMRL_ERR_NULL);
+    {
+        /* The other kind of map. */
+        llmrl_bucket_map *buckets = NULL;
+        const void *mistaken;
+        OK(llmrl_bucket_map_new(&limit, 10, 0, NULL, &buckets, NULL, 0));
+        mistaken = buckets;
+        EQUAL(llmrl_map_close((const llmrl_map *)mistaken), LLMRL_ERR_HANDLE);
+        mistaken = map;
+        EQUAL(llmrl_bucket_map_try_take((const llmrl_bucket_map *)mistaken, "k", 1, 1, NULL), LLMRL_ERR_HANDLE);
+        llmrl_bucket_map_free(buckets);
+    }
     CHECK(l == NULL);
     llmrl_map_free(NULL);
     llmrl_map_free(map);
