@@ -50,9 +50,11 @@ class BucketMap:
         created(status, "BucketMap", message)
 
     def __del__(self) -> None:
-        handle, self._handle.value = self._handle.value, None
+        # There is none if the arguments did not fit the signature.
+        handle = getattr(self, "_handle", None)
         if handle and lib is not None:
             lib.llmrl_bucket_map_free(handle)
+            handle.value = None
 
     def __repr__(self) -> str:
         return self._shown
