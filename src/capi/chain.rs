@@ -82,7 +82,7 @@ pub struct llmrl_chain_options {
     /// Zero.
     pub flags: u32,
     /// How many tickets and permits there may be at the same time, up to 1048576; 0 is
-    /// 4096. Memory is reserved for all of them, some 500 bytes each, and becomes resident
+    /// 4096. Memory is reserved for all of them, some 600 bytes each, and becomes
     /// when it is first used.
     pub max_permits: u32,
     /// Called when a ticket of the chain should be polled, with its number; NULL if
@@ -179,8 +179,9 @@ fn guard_chain(chain: &llmrl_chain, body: impl FnOnce() -> Answer) -> llmrl_stat
 /// The limiters may be used without the chain, too, and in several chains. It keeps
 /// references of its own: a handle of a map's limiter may be freed, and the limiter stays in
 /// its map as long as the chain is there. Another limiter is closed by
-/// llmrl_limiter_free(), and then the chain answers LLMRL_ERR_CLOSED. A chain costs a
-/// reservation of memory, so make it for as long as a user is active, not for each request.
+/// llmrl_limiter_free(), and then the chain answers LLMRL_ERR_CLOSED; that limiter's
+/// wake_ctx must outlive every call on the chain that was under way by then. A chain costs
+/// a reservation of memory: make it for as long as a user is active, not for each request.
 ///
 /// - LLMRL_OK: *out is the chain, to be freed with llmrl_chain_free().
 /// - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS, and LLMRL_ERR_NULL or LLMRL_ERR_HANDLE for one of

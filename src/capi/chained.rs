@@ -26,7 +26,8 @@ pub struct llmrl_chained {
     /// poll; LLMRL_FOREVER if no time is known. Else 0.
     pub wait_ns: u64,
     /// The level that refuses, or at which the ticket waits, counted from the first, 0.
-    /// LLMRL_MAX_LEVELS if it is the chain itself that is full. With LLMRL_OK 0.
+    /// LLMRL_MAX_LEVELS if it is the chain itself that is full, or was freed. With LLMRL_OK
+    /// 0.
     pub level: u32,
     /// Index of the limit there that refuses; LLMRL_MAX_LIMITS if it is not one limit's
     /// doing, or nothing was refused.

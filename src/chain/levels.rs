@@ -60,6 +60,10 @@ pub(crate) enum Caller<'a> {
 }
 
 /// How one who waits stands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each request"
+)]
 pub(crate) enum Stand {
     Held(Grants),
     Pending { wait: Option<Duration> },

@@ -79,6 +79,10 @@ pub struct ChainTicket<'a> {
 
 /// How a chain's ticket stands.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each request"
+)]
 pub enum ChainProgress<'a> {
     /// It has become a permit.
     Held(ChainPermit<'a>),

@@ -28,27 +28,37 @@ pub(crate) struct Guest<'a> {
 ///
 /// The lock is held for a look into the map, when such a waiter comes, goes or is woken, and never during a call.
 #[derive(Default)]
-pub(super) struct Guests(Mutex<BTreeMap<usize, (Arc<dyn Wake>, u64)>>);
+pub(super) struct Guests(Mutex<BTreeMap<usize, Callee>>);
+
+#[derive(Clone)]
+struct Callee {
+    wake: Arc<dyn Wake>,
+    token: u64,
+}
+
+impl Callee {
+    fn is(&self, guest: Guest<'_>) -> bool {
+        Arc::ptr_eq(&self.wake, guest.wake) && self.token == guest.token
+    }
+}
 
 impl Guests {
     pub(super) fn enter(&self, slot: usize, guest: Guest<'_>) {
-        lock(&self.0).insert(slot, (guest.wake.clone(), guest.token));
+        let (wake, token) = (guest.wake.clone(), guest.token);
+        lock(&self.0).insert(slot, Callee { wake, token });
     }
 
     /// The slot may have another guest by now, which stays.
     pub(super) fn leave(&self, slot: usize, guest: Guest<'_>) {
         let mut guests = lock(&self.0);
-        if guests
-            .get(&slot)
-            .is_some_and(|(wake, token)| Arc::ptr_eq(wake, guest.wake) && *token == guest.token)
-        {
+        if guests.get(&slot).is_some_and(|callee| callee.is(guest)) {
             guests.remove(&slot);
         }
     }
 
     pub(super) fn call(&self, slot: usize) {
-        let guest = lock(&self.0).get(&slot).cloned();
-        if let Some((wake, token)) = guest {
+        let callee = lock(&self.0).get(&slot).cloned();
+        if let Some(Callee { wake, token }) = callee {
             call(&wake, token);
         }
     }

@@ -456,6 +456,90 @@ static void threads(void)
     }
 }
 
+typedef struct one_of_many {
+    pthread_t thread;
+    const llmrl_chain *chain;
+    unsigned seed;
+} one_of_many;
+
+/* Asks in every way, and ends in every way. */
+static void *ask(void *argument)
+{
+    one_of_many *me = (one_of_many *)argument;
+    llmrl_cost cost = cost_of(1, 0);
+    llmrl_chained chained;
+    llmrl_status status;
+    int i;
+
+    for (i = 0; i < 400; i++) {
+        unsigned way = me->seed = me->seed * 1103515245u + 12345u;
+        way >>= 16;
+        chained = blank();
+        if (way % 3 == 0)
+            status = llmrl_chain_try_acquire(me->chain, &cost, &chained, sizeof chained);
+        else if (way % 3 == 1)
+            status = llmrl_chain_acquire(me->chain, &cost, LLMRL_FOREVER, &chained, sizeof chained);
+        else
+            status = llmrl_chain_enqueue(me->chain, &cost, LLMRL_FOREVER, &chained, sizeof chained);
+        if (status == LLMRL_PENDING && way % 2) {
+            OK(llmrl_chain_cancel(me->chain, chained.permit));
+            continue;
+        }
+        while (status == LLMRL_PENDING) {
+            sched_yield();
+            status = poll_it(me->chain, chained.permit, &chained);
+        }
+        if (status == LLMRL_REFUSED)
+            continue;
+        OK(status);
+        if (way % 5 == 0)
+            OK(llmrl_chain_cancel(me->chain, chained.permit));
+        else if (way % 5 == 1)
+            OK(llmrl_chain_settle(me->chain, chained.permit, &cost));
+        else
+            OK(llmrl_chain_release(me->chain, chained.permit));
+        EQUAL(llmrl_chain_release(me->chain, chained.permit), LLMRL_ERR_STALE);
+    }
+    return NULL;
+}
+
+/* Threads of two users at one provider, with fewer slots than threads: nobody hangs, and every slot comes back. */
+static void a_crowd(void)
+{
+    enum { CROWD = 4 };
+    llmrl_options options = no_options();
+    llmrl_chain_options none;
+    llmrl_limit limit = in_flight(2);
+    llmrl_limiter *users[2], *provider = limiter_of(&limit, 1, &options);
+    llmrl_chain *chains[2];
+    one_of_many crowd[CROWD];
+    int i;
+
+    memset(&none, 0, sizeof none);
+    for (i = 0; i < 2; i++) {
+        const llmrl_limiter *levels[2];
+        limit = in_flight(1);
+        users[i] = limiter_of(&limit, 1, &options);
+        levels[0] = users[i];
+        levels[1] = provider;
+        chains[i] = chain_of(levels, 2, &none);
+    }
+    for (i = 0; i < CROWD; i++) {
+        crowd[i].chain = chains[i % 2];
+        crowd[i].seed = (unsigned)i + 1;
+        EQUAL(pthread_create(&crowd[i].thread, NULL, ask, &crowd[i]), 0);
+    }
+    for (i = 0; i < CROWD; i++)
+        EQUAL(pthread_join(crowd[i].thread, NULL), 0);
+    EQUAL(stats_of(provider).in_flight + stats_of(provider).waiting, 0);
+    for (i = 0; i < 2; i++) {
+        EQUAL(stats_of(users[i]).in_flight + stats_of(users[i]).waiting, 0);
+        llmrl_chain_free(chains[i]);
+        llmrl_limiter_free(users[i]);
+    }
+    llmrl_limiter_free(provider);
+}
+
 static void message_says(llmrl_status status, llmrl_status want, const char *message, const char *words)
 {
     EQUAL(status, want);
@@ -612,6 +696,7 @@ int main(void)
     freed_with_a_ticket();
     handles_are_freed();
     threads();
+    a_crowd();
     mistakes_in_the_making();
     mistakes();
     return 0;
