@@ -146,14 +146,7 @@ impl Core {
         match reading.class {
             Class::Rate | Class::Long => is_held = self.refused(learned, grant, reading),
             Class::Concurrency => self.crowded(&mut learned.slots, at, now),
-            Class::Ok => {
-                self.answered(learned, now);
-                for ledger in self.ledgers() {
-                    if let Some(known) = &mut learned.ledgers[ledger] {
-                        self.believe(known, ledger);
-                    }
-                }
-            }
+            Class::Ok => self.answered(learned, now),
             _ => {}
         }
         for ledger in self.ledgers() {

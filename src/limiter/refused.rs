@@ -145,6 +145,8 @@ impl Core {
             if known.share.answer(since, in_demand) {
                 self.apply(known, ledger);
             }
+            // Of those, too, of which it has told nothing.
+            self.believe(known, ledger);
         }
         let slots = &mut learned.slots;
         if slots.now < slots.configured && self.slots_held(slots.now) * 2 >= slots.now {

@@ -19,8 +19,9 @@ PARTS = ["RawRouter", "Slip"]
 def public(kind: type) -> set[str]:
     # Python-written classes have a few names that C types do without.
     extra = {"__annotations__", "__weakref__", "__dict__", "__slots__", "__module__", "__del__", "__init__", "__new__", "__static_attributes__",
-             "__firstlineno__", "__doc__", "__getstate__", "__iter__", "__next__"}  # fmt: skip
-    return {name for name in vars(kind) if not name.startswith("_") or name.startswith("__")} - extra
+             "__firstlineno__", "__doc__", "__getstate__", "__iter__", "__next__", "__orig_bases__", "__parameters__", "__abstractmethods__"}  # fmt: skip
+    ours = [part for part in kind.__mro__ if part.__module__.split(".")[0] == "llmrl"]
+    return {name for part in ours for name in vars(part) if not name.startswith("_") or name.startswith("__")} - extra
 
 
 def test_everything_is_exported():

@@ -9,6 +9,7 @@ from ._args import FOREVER, Number, shown
 from ._errors import ERR_DEADLINE, Error, from_status
 from ._feedback import Advice, Headers
 from ._hub import refuse_in_loop
+from ._once import Once
 
 if TYPE_CHECKING:
     from ._backend import Acquire, Limiter, Permit
@@ -162,23 +163,21 @@ class Chain:
         return max(_Cost(input, output, requests, cached, cache_write).waits(self._levels))
 
 
-class ChainAcquire:
+class ChainAcquire(Once["ChainPermit"]):
     """An acquisition at all levels of a chain that begins when it is awaited, entered with ``with`` or ``async with``, or waited for."""
 
-    __slots__ = ("_levels", "_cost", "_timeout_ns", "_end_ns", "_used", "_permit")
+    __slots__ = ("_levels", "_cost", "_timeout_ns", "_end_ns")
+    _maker = "chain"
 
     def __init__(self, levels: tuple[Limiter, ...], cost: _Cost, timeout_ns: int) -> None:
+        super().__init__()
         self._levels = levels
         self._cost = cost
         self._timeout_ns = timeout_ns
         self._end_ns = 0
-        self._used = False
-        self._permit: Optional[ChainPermit] = None
 
     def _begin(self, what: str) -> None:
-        if self._used:
-            raise RuntimeError(f"{what}: this acquisition was used before; call chain.acquire() once for each request")
-        self._used = True
+        self._use(what)
         for level, wait in enumerate(self._cost.waits(self._levels)):
             if wait < inf and round(wait * 1e9) > self._timeout_ns:
                 error = from_status(ERR_DEADLINE, "acquire")
@@ -220,21 +219,8 @@ class ChainAcquire:
             raise
         return ChainPermit(permits, self._cost.rest["requests"])
 
-    def __enter__(self) -> ChainPermit:
-        self._permit = self.wait()
-        return self._permit
-
-    def __exit__(self, *exc: object) -> None:
-        permit, self._permit = self._permit, None
-        if permit is not None:
-            permit.__exit__()
-
-    async def __aenter__(self) -> ChainPermit:
-        self._permit = await self
-        return self._permit
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.__exit__()
+    def _permit_of(self, got: ChainPermit) -> ChainPermit:
+        return got
 
 
 class ChainPermit:

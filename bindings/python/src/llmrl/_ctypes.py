@@ -22,6 +22,7 @@ from ._ctypes_router import RawRouter, Slip, flush_routed, routed
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._feedback import Advice, Headers, make_advice
 from ._hub import Hub, adopt, refuse_in_loop
+from ._once import Once
 from ._types import LimitState, Stats, make_limit_state, make_stats
 
 __all__ = [
@@ -320,16 +321,15 @@ def make_permit(limiter: Limiter, number: int) -> Permit:
     return permit
 
 
-class Acquire:
+class Acquire(Once[Permit]):
     """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for."""
 
-    __slots__ = ("_limiter", "_cost", "_timeout_ns", "_number", "_permit", "_used")
+    __slots__ = ("_limiter", "_cost", "_timeout_ns", "_number")
+    _maker = "limiter"
     _limiter: Limiter
     _cost: _abi.Cost
     _timeout_ns: int
     _number: c_uint64
-    _permit: Optional[Permit]
-    _used: bool
 
     def __init__(self) -> None:
         raise TypeError("Acquire objects are made by a Limiter")
@@ -348,9 +348,7 @@ class Acquire:
 
     def _begin(self, what: str) -> Optional[Permit]:
         """Take a place in the queue: the permit if admitted at once."""
-        if self._used:
-            raise RuntimeError(f"{what}: this acquisition was used before; call limiter.acquire() once for each request")
-        self._used = True
+        self._use(what)
         wait_ns = c_uint64()
         # The library writes the ticket into this object, which ends it when it dies: no interruption can lose it.
         status = lib.llmrl_enqueue(
@@ -398,35 +396,21 @@ class Acquire:
             permit = self._take()
         return permit
 
-    def __enter__(self) -> Permit:
-        self._permit = self.wait()
-        return self._permit
-
-    def __exit__(self, *exc: object) -> None:
-        permit, self._permit = self._permit, None
-        if permit is not None and permit.held:
-            permit.release()
-
     def __await__(self) -> Generator[Any, None, Permit]:
         permit = self._begin("await")
         if permit is None:
             permit = yield from self._limiter._hub.wait(self)
         return permit
 
-    async def __aenter__(self) -> Permit:
-        self._permit = await self
-        return self._permit
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.__exit__()
+    def _permit_of(self, got: Permit) -> Permit:
+        return got
 
 
 def _make_acquire(limiter: Limiter, cost: _abi.Cost, timeout_ns: int) -> Acquire:
     acquire = object.__new__(Acquire)
+    Once.__init__(acquire)
     acquire._limiter = limiter
     acquire._cost = cost
     acquire._timeout_ns = timeout_ns
     acquire._number = c_uint64()
-    acquire._permit = None
-    acquire._used = False
     return acquire

@@ -13,6 +13,7 @@ from ._args import FOREVER, Number, shown, whole
 from ._backend import Limiter, Permit, RawRouter, Slip
 from ._errors import ERR_NODE, ERR_RANGE, OK, PENDING, from_status
 from ._hub import Hub, adopt, refuse_in_loop
+from ._once import Once
 
 Name = Union[str, bytes]
 MAX_WEIGHT = 1_000_000
@@ -168,18 +169,18 @@ class Router:
         """Nothing to close: its limiters are."""
 
 
-class RoutedAcquire:
+class RoutedAcquire(Once[Routed]):
     """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for. Made by a Router."""
 
-    __slots__ = ("_router", "_nodes", "_slip", "_permit", "_used", "_timeout_ns")
+    __slots__ = ("_router", "_nodes", "_slip", "_timeout_ns")
+    _maker = "router"
 
     def __init__(self, router: Router, cost: tuple[int, int, int, int, int], key: Optional[bytes], timeout_ns: int) -> None:
+        super().__init__()
         self._router = router
         self._nodes = router._nodes
         self._slip = Slip(router._raw, self._nodes, cost, key, timeout_ns)
         self._timeout_ns = timeout_ns
-        self._permit: Optional[Permit] = None
-        self._used = False
 
     @property
     def _ticket(self) -> int:
@@ -192,9 +193,7 @@ class RoutedAcquire:
 
     def _begin(self, what: str) -> Optional[Routed]:
         """Take a place in the queue of each node: what was admitted if it was at once."""
-        if self._used:
-            raise RuntimeError(f"{what}: this acquisition was used before; call router.acquire() once for each request")
-        self._used = True
+        self._use(what)
         return self._take() if self._slip.begin() == OK else None
 
     def _poll(self) -> Optional[int]:
@@ -216,26 +215,11 @@ class RoutedAcquire:
             routed = self._take()
         return routed
 
-    def __enter__(self) -> Routed:
-        routed = self.wait()
-        self._permit = routed.permit
-        return routed
-
-    def __exit__(self, *exc: object) -> None:
-        permit, self._permit = self._permit, None
-        if permit is not None and permit.held:
-            permit.release()
-
     def __await__(self) -> Generator[Any, None, Routed]:
         routed = self._begin("await")
         if routed is None:
             routed = yield from self._router._hub.wait(self)
         return routed
 
-    async def __aenter__(self) -> Routed:
-        routed = await self
-        self._permit = routed.permit
-        return routed
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.__exit__()
+    def _permit_of(self, got: Routed) -> Permit:
+        return got.permit
