@@ -1700,7 +1700,7 @@ typedef struct llmrl_chain_options {
     uint32_t flags;
     /**
      * How many tickets and permits there may be at the same time, up to 1048576; 0 is
-     * 4096. Memory is reserved for all of them, some 500 bytes each, and becomes resident
+     * 4096. Memory is reserved for all of them, some 600 bytes each, and becomes resident
      * when it is first used.
      */
     uint32_t max_permits;
@@ -1724,8 +1724,9 @@ typedef struct llmrl_chain_options {
  * The limiters may be used without the chain, too, and in several chains. It keeps
  * references of its own: a handle of a map's limiter may be freed, and the limiter stays in
  * its map as long as the chain is there. Another limiter is closed by
- * llmrl_limiter_free(), and then the chain answers LLMRL_ERR_CLOSED. A chain costs a
- * reservation of memory, so make it for as long as a user is active, not for each request.
+ * llmrl_limiter_free(), and then the chain answers LLMRL_ERR_CLOSED; that limiter's
+ * wake_ctx must outlive every call on the chain that was under way by then. A chain costs
+ * a reservation of memory: make it for as long as a user is active, not for each request.
  *
  * - LLMRL_OK: *out is the chain, to be freed with llmrl_chain_free().
  * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS, and LLMRL_ERR_NULL or LLMRL_ERR_HANDLE for one of
@@ -1773,7 +1774,8 @@ typedef struct llmrl_chained {
     uint64_t wait_ns;
     /**
      * The level that refuses, or at which the ticket waits, counted from the first, 0.
-     * LLMRL_MAX_LEVELS if it is the chain itself that is full. With LLMRL_OK 0.
+     * LLMRL_MAX_LEVELS if it is the chain itself that is full, or was freed. With LLMRL_OK
+     * 0.
      */
     uint32_t level;
     /**

@@ -82,7 +82,7 @@ pub struct llmrl_chain_options {
     /// Zero.
     pub flags: u32,
     /// How many tickets and permits there may be at the same time, up to 1048576; 0 is
-    /// 4096. Memory is reserved for all of them, some 600 bytes each, and becomes
+    /// 4096. Memory is reserved for all of them, some 600 bytes each, and becomes resident
     /// when it is first used.
     pub max_permits: u32,
     /// Called when a ticket of the chain should be polled, with its number; NULL if
