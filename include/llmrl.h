@@ -64,18 +64,20 @@
  *     cost        what a request uses: requests, and tokens of several kinds
  *     permit      a request that was admitted, until it is settled, released or cancelled
  *     ticket      a request that waits; it becomes a permit, under the same number
+ *     chain       limiters one above the other: a request needs all of them
  *     router      limiters by name: which one a key belongs to, which one admits first
  *
  *
  * RULES, which hold for every function and are not repeated there
  *
  * Threads. A function that takes a const pointer to an object may be called from any thread at
- * any time, whatever other threads do with the object. That is every function except the five
+ * any time, whatever other threads do with the object. That is every function except those
  * that free one: when an object is freed, no other thread may be using it, then or later.
  *
  * Answers. Below zero is an error, and what else there is to know stands at llmrl_status. When
  * a function fails, it has changed nothing. Out-parameters are written only on success; wait_ns
- * and llmrl_routed also with LLMRL_REFUSED and LLMRL_PENDING, and message always.
+ * and llmrl_routed also with LLMRL_REFUSED and LLMRL_PENDING, llmrl_chained also with an error
+ * that is one level's, and message always.
  *
  * Pointers. NULL where an object or a struct is needed is answered with LLMRL_ERR_NULL, and a
  * pointer to something else with LLMRL_ERR_HANDLE, as far as that can be told. Structs are
@@ -1661,6 +1663,247 @@ llmrl_status llmrl_feedback(const llmrl_limiter *l,
                             size_t answer_size,
                             struct llmrl_advice *out,
                             size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Chain
+ *
+ * Limiters one above the other, such as a user's, a team's, and that of the provider's
+ * key: a request needs all of them, and gets all or none.
+ *
+ *     const llmrl_limiter *levels[3] = {user, team, provider};
+ *     llmrl_chain *chain;
+ *     llmrl_chain_new(levels, 3, NULL, 0, &chain, NULL, 0);
+ *
+ *     llmrl_chained chained;
+ *     llmrl_chain_acquire(chain, &cost, timeout, &chained, sizeof chained);
+ *     llmrl_chain_settle(chain, chained.permit, &used);
+ *
+ * The first level is the most private one, the last is shared by most. At each level who
+ * comes first is served first. Whoever waits stands in one queue at a time, from the first
+ * to the last, and keeps what it has got below; so nobody takes from the shared limit
+ * before everything else is there. What was taken goes back when a later level refuses.
+ * ---------------------------------------------------------------------------------------- */
+
+/** Most levels of a chain. */
+#define LLMRL_MAX_LEVELS 8
+
+/** A chain. See llmrl_chain_new(). */
+typedef struct llmrl_chain llmrl_chain;
+
+/**
+ * What can be chosen of a chain. May grow at the end in later versions, so its size is
+ * passed along with it; all zeros, like NULL in its place, means the defaults.
+ */
+typedef struct llmrl_chain_options {
+    /** Zero. */
+    uint32_t flags;
+    /**
+     * How many tickets and permits there may be at the same time, up to 1048576; 0 is
+     * 4096. Memory is reserved for all of them, some 600 bytes each, and becomes resident
+     * when it is first used.
+     */
+    uint32_t max_permits;
+    /**
+     * Called when a ticket of the chain should be polled, with its number; NULL if
+     * tickets are not used, or are polled anyway. As that of a limiter: see
+     * llmrl_wake_fn. The limiters' own ones are not called for a chain's tickets.
+     */
+    llmrl_wake_fn wake;
+    /**
+     * Handed to wake as it is. Must stay valid until llmrl_chain_free() has returned,
+     * and every call on its limiters that was under way by then.
+     */
+    void *wake_ctx;
+} llmrl_chain_options;
+
+/**
+ * Makes a chain of count limiters, 1 to LLMRL_MAX_LEVELS, the most private first. options
+ * may be NULL; options_size is sizeof *options. message is as in llmrl_limiter_new().
+ *
+ * The limiters may be used without the chain, too, and in several chains. It keeps
+ * references of its own: a handle of a map's limiter may be freed, and the limiter stays in
+ * its map as long as the chain is there. Another limiter is closed by
+ * llmrl_limiter_free(), and then the chain answers LLMRL_ERR_CLOSED; that limiter's
+ * wake_ctx must outlive every call on the chain that was under way by then. A chain costs
+ * a reservation of memory: make it for as long as a user is active, not for each request.
+ *
+ * - LLMRL_OK: *out is the chain, to be freed with llmrl_chain_free().
+ * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS, and LLMRL_ERR_NULL or LLMRL_ERR_HANDLE for one of
+ *   the limiters: see message.
+ * - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: limiters or out. LLMRL_ERR_MEMORY.
+ */
+llmrl_status llmrl_chain_new(const llmrl_limiter *const *limiters,
+                             size_t count,
+                             const struct llmrl_chain_options *options,
+                             size_t options_size,
+                             struct llmrl_chain **out,
+                             char *message,
+                             size_t message_size);
+
+/**
+ * Gives the chain up; NULL is allowed. No other thread may be in a call on it, or make one
+ * later. Its tickets leave their queues and its permits are released. The limiters go on.
+ *
+ * One mistake is forgiven: a thread that is blocked in llmrl_chain_acquire() waits on, for
+ * its turn, its timeout, or the end of the limiter; then it returns LLMRL_ERR_CLOSED and
+ * holds nothing. To get it out at once, close the limiter at which it waits.
+ */
+void llmrl_chain_free(struct llmrl_chain *c);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Requests at a chain
+ *
+ * As at a limiter: now or not at all, with a thread that blocks, or with a ticket. A
+ * ticket becomes the permit under the same number, which means nothing to other chains,
+ * nor to the limiters. A permit ends once, by one of three functions, at every level.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * A request that all levels have admitted, or waits at one, or was refused at one. May
+ * grow at the end in later versions, so its size is passed along with it.
+ */
+typedef struct llmrl_chained {
+    /** With LLMRL_OK the permit, which is held; with LLMRL_PENDING the ticket. Else 0. */
+    llmrl_permit permit;
+    /**
+     * With LLMRL_REFUSED the wait of the whole chain, and with LLMRL_PENDING when to
+     * poll; LLMRL_FOREVER if no time is known. Else 0.
+     */
+    uint64_t wait_ns;
+    /**
+     * The level that refuses, or at which the ticket waits, counted from the first, 0.
+     * LLMRL_MAX_LEVELS if it is the chain itself that is full, or was freed. With LLMRL_OK
+     * 0.
+     */
+    uint32_t level;
+    /**
+     * Index of the limit there that refuses; LLMRL_MAX_LIMITS if it is not one limit's
+     * doing, or nothing was refused.
+     */
+    uint32_t limit;
+} llmrl_chained;
+
+/**
+ * Asks now, at every level or nowhere. out_size is sizeof *out.
+ *
+ * - LLMRL_OK: admitted; *out has the permit.
+ * - LLMRL_REFUSED: not now. *out says at which level, for which limit, and after how long:
+ *   of all levels, the one at which it would wait longest. Nothing is held.
+ * - LLMRL_ERR_NEVER, LLMRL_ERR_CLOSED: *out says at which level. LLMRL_ERR_FULL: as many
+ *   tickets and permits of the chain as it was made for. LLMRL_ERR_COST, LLMRL_ERR_NULL,
+ *   LLMRL_ERR_FLAGS (a reserved field), LLMRL_ERR_SIZE: *out is not touched.
+ *
+ * Cost: that of llmrl_outlook() and llmrl_try_acquire() at each level. All are looked at
+ * before one is touched; somebody else may still be faster, and then a level below has
+ * lacked the request's cost for a moment.
+ */
+llmrl_status llmrl_chain_try_acquire(const llmrl_chain *c,
+                                     const llmrl_cost *cost,
+                                     struct llmrl_chained *out,
+                                     size_t out_size);
+
+/**
+ * Asks, and blocks the thread until its turn has come at one level after the other, for
+ * timeout_ns in all; LLMRL_FOREVER waits without end.
+ *
+ * Answers as llmrl_acquire(), with the level in *out, and as llmrl_chain_try_acquire().
+ * LLMRL_ERR_DEADLINE comes at once if the request is known to be late at some level, and
+ * then nothing was taken at any. LLMRL_ERR_FULL may be a level's queue. To get threads out,
+ * close a limiter.
+ */
+llmrl_status llmrl_chain_acquire(const llmrl_chain *c,
+                                 const llmrl_cost *cost,
+                                 uint64_t timeout_ns,
+                                 struct llmrl_chained *out,
+                                 size_t out_size);
+
+/**
+ * Asks, and joins a queue if it is not yet the request's turn. Never blocks.
+ *
+ * - LLMRL_OK: admitted at once, and *out's permit is held.
+ * - LLMRL_PENDING: *out's permit is the number of a ticket that waits at *out's level.
+ *   Poll it when *out's wait_ns have passed, or when the chain's wake callback is called
+ *   with it, whichever is first: see llmrl_enqueue().
+ * - Errors as in llmrl_chain_acquire().
+ *
+ * A ticket goes on to the next level when it is polled. One that is not polled is granted
+ * in its turn where it stands, and keeps that until it is polled or cancelled.
+ */
+llmrl_status llmrl_chain_enqueue(const llmrl_chain *c,
+                                 const llmrl_cost *cost,
+                                 uint64_t timeout_ns,
+                                 struct llmrl_chained *out,
+                                 size_t out_size);
+
+/**
+ * Looks how a ticket stands, moves the queue along, and lets it go as far as it can.
+ *
+ * - LLMRL_OK: it is a permit and held; also when that is no news.
+ * - LLMRL_PENDING: as in llmrl_chain_enqueue(), perhaps at a later level.
+ * - LLMRL_ERR_DEADLINE, LLMRL_ERR_CLOSED, LLMRL_ERR_NEVER, LLMRL_ERR_FULL: it has ended at
+ *   *out's level, and everything went back.
+ * - LLMRL_ERR_STALE: it had ended before, or is not this chain's.
+ * - LLMRL_ERR_BUSY: another thread polls it, and will be told what this call would have
+ *   been.
+ * - LLMRL_ERR_NULL, LLMRL_ERR_SIZE: out. It waits as before.
+ */
+llmrl_status llmrl_chain_poll(const llmrl_chain *c,
+                              llmrl_permit ticket,
+                              struct llmrl_chained *out,
+                              size_t out_size);
+
+/**
+ * Replaces the estimate of a permit at every level, as llmrl_adjust(). It stays held.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+ * LLMRL_ERR_NULL: nothing has changed.
+ */
+llmrl_status llmrl_chain_adjust(const llmrl_chain *c,
+                                llmrl_permit permit,
+                                const llmrl_cost *so_far);
+
+/**
+ * Ends a permit: what was really used replaces the estimate at every level, and its places
+ * in flight are free.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+ * LLMRL_ERR_NULL: it is still held.
+ */
+llmrl_status llmrl_chain_settle(const llmrl_chain *c,
+                                llmrl_permit permit,
+                                const llmrl_cost *actual);
+
+/**
+ * Ends a permit: the estimate stands at every level, and its places in flight are free.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_STALE or LLMRL_ERR_BUSY.
+ */
+llmrl_status llmrl_chain_release(const llmrl_chain *c, llmrl_permit permit);
+
+/**
+ * Ends a permit or a ticket, whatever it is at this moment, and gives everything back at
+ * every level, the last one first. A ticket leaves its queue.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
+ * cancel again.
+ */
+llmrl_status llmrl_chain_cancel(const llmrl_chain *c, llmrl_permit permit);
+
+/**
+ * The provider has answered the request of this permit, which stays held: the last level,
+ * which is the provider's, learns from it, as with llmrl_feedback(). A request that was
+ * refused has used no tokens, and gets them back at every level.
+ *
+ * Returns as llmrl_feedback().
+ */
+llmrl_status llmrl_chain_feedback(const llmrl_chain *c,
+                                  llmrl_permit permit,
+                                  const llmrl_answer *answer,
+                                  size_t answer_size,
+                                  llmrl_advice *out,
+                                  size_t out_size);
 
 
 /* ----------------------------------------------------------------------------------------

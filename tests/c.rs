@@ -13,8 +13,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 8] = [
-    "use", "bare", "layout", "misuse", "threads", "events", "keys", "route",
+const PROGRAMS: [&str; 9] = [
+    "use", "bare", "layout", "misuse", "threads", "events", "keys", "route", "chain",
 ];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 

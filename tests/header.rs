@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 19] = [
     "status",
     "limit",
     "clock",
@@ -24,6 +24,8 @@ const SECTIONS: [&str; 17] = [
     "stats",
     "feedback",
     "advice",
+    "chain",
+    "chained",
     "charging",
     "lengths",
     "bucket",

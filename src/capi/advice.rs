@@ -7,7 +7,9 @@
 use super::feedback::llmrl_answer;
 use super::limiter::{llmrl_limiter, llmrl_permit};
 use super::status::*;
-use super::{Plain, check_size, copy_in, copy_out, wait_ns, with_limiter};
+use super::{Answer, Plain, check_size, copy_in, copy_out, wait_ns, with_limiter};
+use crate::feedback::Reading;
+use crate::limiter::Advice;
 
 /// llmrl_advice.flags: the same request may be admitted later.
 pub const LLMRL_ADVICE_RETRY: u32 = 1;
@@ -29,6 +31,39 @@ pub struct llmrl_advice {
 
 // SAFETY: integers; the two of half size come first and fill one word together.
 unsafe impl Plain for llmrl_advice {}
+
+/// Hands an answer to whoever learns from it, and passes on the advice.
+///
+/// # Safety
+/// The pointers are null or lead to what the header says.
+pub(super) unsafe fn advise(
+    answer: *const llmrl_answer,
+    answer_size: usize,
+    out: *mut llmrl_advice,
+    out_size: usize,
+    learn: impl FnOnce(&Reading) -> Result<Advice, llmrl_status>,
+) -> Answer {
+    if answer.is_null() {
+        return Err(LLMRL_ERR_NULL);
+    }
+    // First: what was learned cannot be taken back.
+    if !out.is_null() {
+        check_size(out_size)?;
+    }
+    // SAFETY: passed on.
+    let reading = unsafe { copy_in(answer, answer_size)?.reading() }?;
+    let advice = learn(&reading)?;
+    if out.is_null() {
+        return Ok(LLMRL_OK);
+    }
+    let advice = llmrl_advice {
+        answer_class: super::feedback::class(advice.class),
+        flags: if advice.retry { LLMRL_ADVICE_RETRY } else { 0 },
+        wait_ns: wait_ns(Some(advice.wait)),
+    };
+    // SAFETY: passed on.
+    unsafe { copy_out(out, out_size, &advice) }
+}
 
 /// The provider has answered the request of this permit, which stays held. Call it for
 /// every answer, before llmrl_settle(); answer_size is sizeof *answer, out_size sizeof
@@ -54,26 +89,12 @@ pub unsafe extern "C" fn llmrl_feedback(
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with_limiter(l, |l| {
-            if answer.is_null() {
-                return Err(LLMRL_ERR_NULL);
-            }
-            // First: what was learned cannot be taken back.
-            if !out.is_null() {
-                check_size(out_size)?;
-            }
-            let reading = copy_in(answer, answer_size)?.reading()?;
-            let (claim, mut grant) = l.table.claim_held(permit)?;
-            let advice = l.limiter.feedback_grant(&mut grant, &reading);
-            claim.hold(grant);
-            if out.is_null() {
-                return Ok(LLMRL_OK);
-            }
-            let advice = llmrl_advice {
-                answer_class: super::feedback::class(advice.class),
-                flags: if advice.retry { LLMRL_ADVICE_RETRY } else { 0 },
-                wait_ns: wait_ns(Some(advice.wait)),
-            };
-            copy_out(out, out_size, &advice)
+            advise(answer, answer_size, out, out_size, |reading| {
+                let (claim, mut grant) = l.table.claim_held(permit)?;
+                let advice = l.limiter.feedback_grant(&mut grant, reading);
+                claim.hold(grant);
+                Ok(advice)
+            })
         })
     }
 }

@@ -42,7 +42,12 @@ impl Wake for Callback {
 }
 
 /// A capacity, with 0 for the default.
-fn capacity(given: u32, default: usize, max: usize, field: &str) -> Result<usize, String> {
+pub(super) fn capacity(
+    given: u32,
+    default: usize,
+    max: usize,
+    field: &str,
+) -> Result<usize, String> {
     match given as usize {
         0 => Ok(default),
         n if n <= max => Ok(n),

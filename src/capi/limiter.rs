@@ -50,7 +50,7 @@ pub struct llmrl_limiter {
     pub(super) needs_permit: bool,
     pub(super) limiter: Limiter,
     /// What keeps it in its map, if it is of one: then it goes on without this object.
-    keyed: Option<Keyed>,
+    pub(super) keyed: Option<Keyed>,
     pub(super) table: Table<Ticket, Grant>,
 }
 

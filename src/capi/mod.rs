@@ -14,6 +14,8 @@
 pub mod advice;
 pub mod bucket;
 pub mod bucket_map;
+pub mod chain;
+pub mod chained;
 pub mod charging;
 pub mod clock;
 mod describe;

@@ -1,6 +1,8 @@
 //! What the C suites cannot provoke: a panic inside a call.
 
 use super::bucket::*;
+use super::chain::*;
+use super::chained::*;
 use super::limit::*;
 use super::limiter::*;
 use super::permits::*;
@@ -114,6 +116,31 @@ fn a_panic_leaves_other_objects_alone() {
         assert_eq!(with(b, |_| panic!("in a bucket")), LLMRL_ERR_PANIC);
         assert_eq!(llmrl_bucket_try_take(b, 1, ptr::null_mut()), LLMRL_OK);
         llmrl_bucket_free(b);
+    }
+}
+
+#[test]
+fn a_panic_in_a_chain_closes_its_limiters() {
+    let l = limiter();
+    let (mut c, mut out) = (ptr::null_mut(), llmrl_chained::default());
+    // SAFETY: as above.
+    unsafe {
+        let (none, silent) = (ptr::null(), ptr::null_mut());
+        assert_eq!(
+            llmrl_chain_new(&l.cast_const(), 1, none, 0, &mut c, silent, 0),
+            LLMRL_OK
+        );
+        let status = with_chain(c, |_| panic!("in a chain"));
+        assert_eq!(status, LLMRL_ERR_PANIC);
+        let size = size_of_val(&out);
+        let after = llmrl_chain_try_acquire(c, &ONE, &mut out, size);
+        assert_eq!(after, LLMRL_ERR_CLOSED);
+        assert_eq!(
+            llmrl_try_acquire(l, &ONE, ptr::null_mut(), ptr::null_mut()),
+            LLMRL_ERR_CLOSED
+        );
+        llmrl_chain_free(c);
+        llmrl_limiter_free(l);
     }
 }
 

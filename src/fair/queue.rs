@@ -7,7 +7,7 @@ use super::turns::{Account, Charged, Turns};
 use super::{Class, FairOptions, FairStats};
 use crate::error::Refused;
 use crate::limit::Cost;
-use crate::limiter::{Grant, Limiter, Step, Ticket, Wake, call};
+use crate::limiter::{Grant, Guest, Limiter, Step, Ticket, Wake, call};
 use crate::sync::Arc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -224,7 +224,10 @@ impl Queue {
                 continue;
             };
             let number = front.number;
-            match self.limiter.advance_guest(&mut front.ticket, &front.guest) {
+            match self
+                .limiter
+                .advance_guest(&mut front.ticket, in_front(&front.guest))
+            {
                 Step::Pending { .. } if number != next => self.step_back(),
                 Step::Pending { wait } => match self.smaller(number) {
                     Some(other) => self.pass(number, other),
@@ -272,7 +275,10 @@ impl Queue {
         let waiter = &self.waiters[&number];
         let guest = waiter.guest.clone();
         let left = (waiter.deadline != u64::MAX).then(|| self.limiter.time_until(waiter.deadline));
-        match self.limiter.enqueue_guest(&waiter.cost, left, &guest) {
+        match self
+            .limiter
+            .enqueue_guest(&waiter.cost, left, in_front(&guest))
+        {
             Ok(ticket) => {
                 self.front = Some(Front {
                     number,
@@ -290,7 +296,8 @@ impl Queue {
     /// Out of the limiter's queue again.
     fn step_back(&mut self) {
         if let Some(front) = self.front.take() {
-            self.limiter.leave_guest(front.ticket, &front.guest);
+            self.limiter
+                .leave_guest(front.ticket, in_front(&front.guest));
         }
     }
 
@@ -370,6 +377,15 @@ impl Queue {
         if self.looker != Some(number) {
             call(&self.waiters[&number].guest, 0);
         }
+    }
+}
+
+/// As the limiter knows the one in front.
+fn in_front(wake: &Arc<dyn Wake>) -> Guest<'_> {
+    Guest {
+        wake,
+        token: 0,
+        is_elsewhere: false,
     }
 }
 

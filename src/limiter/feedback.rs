@@ -69,16 +69,15 @@ impl Permit<'_> {
     pub fn feedback(&mut self, reading: &Reading) -> Advice {
         self.limiter.feedback_grant(&mut self.grant, reading)
     }
-
-    /// The request was refused by somebody else: it has used no tokens.
-    pub(crate) fn give_tokens_back(&mut self) {
-        let core = &self.limiter.core;
-        core.give_tokens_back(&mut self.grant);
-        core.kick(EVENT);
-    }
 }
 
 impl Limiter {
+    /// The request was refused by somebody else: it has used no tokens.
+    pub(crate) fn give_tokens_back(&self, grant: &mut Grant) {
+        self.core.give_tokens_back(grant);
+        self.core.kick(EVENT);
+    }
+
     pub(crate) fn feedback_grant(&self, grant: &mut Grant, reading: &Reading) -> Advice {
         let core = &self.core;
         // Somebody who was stopped in here must not stop others. What this answer says, the next one will say again.

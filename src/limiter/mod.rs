@@ -36,6 +36,7 @@ pub use saved::{Corrupt, Saved};
 pub use stats::{LimitState, Stats};
 pub(crate) use wait::Step;
 pub use wait::{Progress, Ticket};
+pub(crate) use wake::Guest;
 pub use wake::Wake;
 pub(crate) use wake::{call, put_off};
 
@@ -248,20 +249,19 @@ impl Limiter {
         self.core.leave(&mut ticket);
     }
 
-    /// A place in the queue for one who stands in others', too: `guest` is called when it should be looked at, with
-    /// nothing to tell. See [`advance_guest`](Self::advance_guest).
+    /// [`enqueue`](Self::enqueue) for one with a callback of its own. See [`advance_guest`](Self::advance_guest).
     pub(crate) fn enqueue_guest(
         &self,
         cost: &Cost,
         timeout: Option<Duration>,
-        guest: &Arc<dyn Wake>,
+        guest: Guest<'_>,
     ) -> Result<Ticket, Refused> {
         self.core.enqueue_guest(cost.amounts()?, timeout, guest)
     }
 
     /// [`advance_ticket`](Self::advance_ticket) of a guest, by which it must come to its end, or by
     /// [`leave_guest`](Self::leave_guest): its callback is kept until then.
-    pub(crate) fn advance_guest(&self, ticket: &mut Ticket, guest: &Arc<dyn Wake>) -> Step {
+    pub(crate) fn advance_guest(&self, ticket: &mut Ticket, guest: Guest<'_>) -> Step {
         let step = self.core.poll(ticket);
         if !matches!(step, Step::Pending { .. }) {
             self.core.guests.leave(ticket.slot(), guest);
@@ -269,7 +269,7 @@ impl Limiter {
         step
     }
 
-    pub(crate) fn leave_guest(&self, mut ticket: Ticket, guest: &Arc<dyn Wake>) {
+    pub(crate) fn leave_guest(&self, mut ticket: Ticket, guest: Guest<'_>) {
         self.core.leave(&mut ticket);
         self.core.guests.leave(ticket.slot(), guest);
     }

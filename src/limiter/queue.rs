@@ -1,13 +1,13 @@
 //! The queue: joining, moving the head, leaving. Anybody who touches the limiter can do every step but the owner's.
 
 use super::wait::Ticket;
-use super::{Core, Wake};
+use super::{Core, Guest};
 use crate::error::Refused;
 use crate::limit::Amounts;
 use crate::limit::account::{Account, TAG_MASK, never_fits};
 use crate::ring::gate::Gate;
 use crate::ring::{Phase, Place, Ring, Slot};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicU64, Relaxed, pause, zeroed};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, pause, zeroed};
 use std::ops::Deref;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -115,12 +115,12 @@ impl Core {
         self.take_place(amounts, timeout, token, None)
     }
 
-    /// For a waiter that stands in other queues, too, and has a callback of its own.
+    /// For a waiter that has a callback of its own.
     pub(super) fn enqueue_guest(
         &self,
         amounts: Amounts,
         timeout: Option<Duration>,
-        guest: &Arc<dyn Wake>,
+        guest: Guest<'_>,
     ) -> Result<Ticket, Refused> {
         self.take_place(amounts, timeout, 0, Some(guest))
     }
@@ -130,17 +130,18 @@ impl Core {
         amounts: Amounts,
         timeout: Option<Duration>,
         token: u64,
-        guest: Option<&Arc<dyn Wake>>,
+        guest: Option<Guest<'_>>,
     ) -> Result<Ticket, Refused> {
         self.check_worth(&amounts)?;
         let now = self.clock.now();
         let deadline = timeout.map_or(u64::MAX, |timeout| {
             now.saturating_add(self.scale.duration_to_ticks(timeout))
         });
-        let due = || match guest {
-            None => self.due_at_the_end(&amounts, now).0,
-            // Those ahead are guests as well, most of whom will be admitted elsewhere.
-            Some(_) => self.due_alone(&amounts, now),
+        let is_elsewhere = guest.is_some_and(|guest| guest.is_elsewhere);
+        let due = || match is_elsewhere {
+            false => self.due_at_the_end(&amounts, now).0,
+            // So are those ahead, most of whom will be admitted there.
+            true => self.due_alone(&amounts, now),
         };
         if timeout.is_some() && due() > deadline {
             return Err(Refused::Deadline);

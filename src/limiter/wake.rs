@@ -14,32 +14,52 @@ pub trait Wake: Send + Sync {
     fn wake(&self, token: u64);
 }
 
-/// The callbacks of those who wait here and in the queues of other limiters at the same time, by slot.
+/// One who waits with a callback of its own instead of the limiter's.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    pub(crate) wake: &'a Arc<dyn Wake>,
+    /// What the callback is given; no two of those who share one have the same.
+    pub(crate) token: u64,
+    /// Whether it stands in the queues of others at the same time, where most of those ahead of it will be admitted.
+    pub(crate) is_elsewhere: bool,
+}
+
+/// The guests who wait, by slot: their callbacks, and what these are given.
 ///
 /// The lock is held for a look into the map, when such a waiter comes, goes or is woken, and never during a call.
 #[derive(Default)]
-pub(super) struct Guests(Mutex<BTreeMap<usize, Arc<dyn Wake>>>);
+pub(super) struct Guests(Mutex<BTreeMap<usize, Callee>>);
+
+#[derive(Clone)]
+struct Callee {
+    wake: Arc<dyn Wake>,
+    token: u64,
+}
+
+impl Callee {
+    fn is(&self, guest: Guest<'_>) -> bool {
+        Arc::ptr_eq(&self.wake, guest.wake) && self.token == guest.token
+    }
+}
 
 impl Guests {
-    pub(super) fn enter(&self, slot: usize, guest: &Arc<dyn Wake>) {
-        lock(&self.0).insert(slot, guest.clone());
+    pub(super) fn enter(&self, slot: usize, guest: Guest<'_>) {
+        let (wake, token) = (guest.wake.clone(), guest.token);
+        lock(&self.0).insert(slot, Callee { wake, token });
     }
 
     /// The slot may have another guest by now, which stays.
-    pub(super) fn leave(&self, slot: usize, guest: &Arc<dyn Wake>) {
+    pub(super) fn leave(&self, slot: usize, guest: Guest<'_>) {
         let mut guests = lock(&self.0);
-        if guests
-            .get(&slot)
-            .is_some_and(|there| Arc::ptr_eq(there, guest))
-        {
+        if guests.get(&slot).is_some_and(|callee| callee.is(guest)) {
             guests.remove(&slot);
         }
     }
 
     pub(super) fn call(&self, slot: usize) {
-        let guest = lock(&self.0).get(&slot).cloned();
-        if let Some(guest) = guest {
-            call(&guest, 0);
+        let callee = lock(&self.0).get(&slot).cloned();
+        if let Some(Callee { wake, token }) = callee {
+            call(&wake, token);
         }
     }
 }

@@ -107,7 +107,7 @@ pub(crate) struct Slot {
     pub(crate) decided: AtomicU64,
     /// What the wake callback is given; 0 for a thread that sleeps, and for a guest.
     pub(crate) token: AtomicU64,
-    /// 1 for a waiter that brings its own callback, because it waits in other queues, too.
+    /// 1 for a waiter that brings its own callback.
     pub(crate) guest: AtomicU32,
     /// Counts notifications in steps of [`Slot::COUNT`]; [`Slot::ARMED`] is set while the owner does not look before its plan.
     pub(crate) sleeper: Sleeper,

@@ -8,7 +8,7 @@ use super::Node;
 use crate::error::Refused;
 use crate::feedback::Reading;
 use crate::limit::Cost;
-use crate::limiter::{Advice, Caller, Grant, Step, Ticket, Wake};
+use crate::limiter::{Advice, Caller, Grant, Guest, Step, Ticket, Wake};
 use crate::sync::Arc;
 use std::fmt;
 use std::time::Duration;
@@ -143,6 +143,15 @@ fn rank(refused: &Refused) -> (u32, Duration) {
     }
 }
 
+/// As the limiters know the one who waits. Its callback has the token.
+fn guest(wake: &Arc<dyn Wake>) -> Guest<'_> {
+    Guest {
+        wake,
+        token: 0,
+        is_elsewhere: true,
+    }
+}
+
 /// A place in the queue of each node of a [`Router`](super::Router). Dropped, it leaves them all, and what was granted
 /// meanwhile is given back.
 #[must_use = "a ticket that is dropped has left the queues"]
@@ -150,8 +159,8 @@ pub struct RoutedTicket {
     /// Those that are left, in the order in which they are preferred.
     places: Vec<(Arc<Node>, Ticket)>,
     caller: Arc<Caller>,
-    /// The same, as the limiters know it.
-    guest: Arc<dyn Wake>,
+    /// The same, as the limiters call it.
+    wake: Arc<dyn Wake>,
     refusals: Refusals,
     is_over: bool,
 }
@@ -180,11 +189,11 @@ impl RoutedTicket {
         caller: Caller,
     ) -> Result<Self, Unrouted> {
         let caller = Arc::new(caller);
-        let guest = caller.clone() as Arc<dyn Wake>;
+        let wake = caller.clone() as Arc<dyn Wake>;
         let mut refusals = Refusals::default();
         let mut places = Vec::with_capacity(nodes.len());
         for node in nodes {
-            match node.limiter.enqueue_guest(cost, timeout, &guest) {
+            match node.limiter.enqueue_guest(cost, timeout, guest(&wake)) {
                 Ok(ticket) => places.push((node.clone(), ticket)),
                 Err(refused) => refusals.note(node, refused),
             }
@@ -195,7 +204,7 @@ impl RoutedTicket {
         Ok(Self {
             places,
             caller,
-            guest,
+            wake,
             refusals,
             is_over: false,
         })
@@ -229,7 +238,7 @@ impl RoutedTicket {
 
     fn look(&mut self) -> RoutedProgress {
         let (mut held, mut soonest) = (None, None::<Duration>);
-        let (guest, refusals) = (&self.guest, &mut self.refusals);
+        let (guest, refusals) = (guest(&self.wake), &mut self.refusals);
         self.places.retain_mut(|(node, ticket)| {
             // What is behind the first that grants is left below.
             if held.is_some() {
@@ -265,7 +274,7 @@ impl RoutedTicket {
     fn leave(&mut self) {
         self.is_over = true;
         for (node, ticket) in self.places.drain(..) {
-            node.limiter.leave_guest(ticket, &self.guest);
+            node.limiter.leave_guest(ticket, guest(&self.wake));
         }
     }
 }

@@ -90,6 +90,18 @@ int main(void)
     AT(llmrl_routed, node, 24 + sizeof(void *));
     AT(llmrl_routed, reserved0, 28 + sizeof(void *));
 
+    EQUAL(sizeof(llmrl_chain_options), 8 + 2 * sizeof(void *));
+    AT(llmrl_chain_options, flags, 0);
+    AT(llmrl_chain_options, max_permits, 4);
+    AT(llmrl_chain_options, wake, 8);
+    AT(llmrl_chain_options, wake_ctx, 8 + sizeof(void *));
+
+    EQUAL(sizeof(llmrl_chained), 24);
+    AT(llmrl_chained, permit, 0);
+    AT(llmrl_chained, wait_ns, 8);
+    AT(llmrl_chained, level, 16);
+    AT(llmrl_chained, limit, 20);
+
     EQUAL(sizeof(llmrl_charging), 16);
     AT(llmrl_charging, flags, 0);
     AT(llmrl_charging, output, 4);

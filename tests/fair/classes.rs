@@ -70,7 +70,7 @@ fn small_requests_pass_a_large_one_so_many_times() {
         .collect();
     let mut more = join(&fair, "not so small", 126);
     assert!(held(&mut more).is_none());
-    let mut passed: usize = small.iter_mut().map(held).flatten().count();
+    let mut passed: usize = small.iter_mut().filter_map(held).count();
     assert_eq!((passed, fair.stats().passed), (3, 3));
     // It gets what it would have got, later by what they took.
     hand.advance(SECOND * 875 / 100 - Duration::from_nanos(1));
@@ -78,7 +78,7 @@ fn small_requests_pass_a_large_one_so_many_times() {
     hand.advance(Duration::from_nanos(1));
     assert!(held(&mut large).is_some());
     hand.advance(SECOND * 4);
-    passed += small.iter_mut().skip(3).map(held).flatten().count();
+    passed += small.iter_mut().skip(3).filter_map(held).count();
     assert_eq!((passed, fair.stats().passed), (5, 3));
     assert!(held(&mut more).is_some());
 }

@@ -94,12 +94,14 @@ class Case:
 
 def ours(api: ModuleType, label: str) -> list[Case]:
     bucket = api.TokenBucket(MANY, per=1.0)
+    by_key = api.BucketMap(MANY, per=1.0)
     one = api.Limiter(Limit.requests(MANY, per=1.0))
     three = api.Limiter(Limit.requests(MANY, per=1.0), Limit.tokens(MANY, per=1.0), Limit.in_flight(100))
     spent = api.Limiter(Limit.requests(1, per=3600.0))
     spent.try_acquire()
     cases = [
         Case(SYNC, f"{label} TokenBucket.try_take()", "b.try_take()", b=bucket),
+        Case(SYNC, f"{label} BucketMap.try_take(key)", "b.try_take('alice@example.com')", b=by_key),
         Case(SYNC, f"{label} Limiter.try_acquire()", "l.try_acquire()", l=one),
         Case(SYNC, f"{label} Limiter.try_acquire(), refused", "l.try_acquire()", l=spent),
         Case(SYNC, f"{label} try_acquire(input=.., output=..)", "l.try_acquire(input=1200, output=400)", l=one),

@@ -155,6 +155,7 @@ def test_limiters_are_created_and_freed_without_growth(api):
             limiter = api.Limiter(Limit.requests(5), Limit.in_flight(5), max_waiters=16, max_permits=16, clock=clock)
             limiter.try_acquire().release()
             api.TokenBucket(5, clock=clock).try_take()
+            api.BucketMap(5, clock=clock, capacity=1).try_take("key")
 
     some(1500)
     collect()

@@ -11,7 +11,7 @@ import pytest
 import llmrl
 from llmrl import _abi
 
-TYPES = ["Acquire", "Limiter", "ManualClock", "Map", "Permit", "TokenBucket"]
+TYPES = ["Acquire", "BucketMap", "Limiter", "ManualClock", "Map", "Permit", "TokenBucket"]
 # What the router is made of; see _router.py, where the documentation is.
 PARTS = ["RawRouter", "Slip"]
 

@@ -98,7 +98,7 @@ def test_cffi_permit_of_another_limiter(cffi_library):
 def test_cffi_sizes_match_ours(cffi_library):
     ffi, _ = cffi_library
     for name, ours in (("options", _abi.Options), ("cost", _abi.Cost), ("stats", _abi.Stats), ("limit_state", _abi.LimitState), ("header", _abi.Header),
-                       ("answer", _abi.Answer), ("map_stats", _abi.MapStats), ("map_key", _abi.MapKey), ("quota", _abi.Quota), ("reading", _abi.Reading)):  # fmt: skip
+                       ("answer", _abi.Answer), ("map_stats", _abi.MapStats), ("map_key", _abi.MapKey), ("bucket_map_stats", _abi.BucketMapStats), ("quota", _abi.Quota), ("reading", _abi.Reading)):  # fmt: skip
         assert ffi.sizeof(f"llmrl_{name}") == ctypes.sizeof(ours)
         fields = dict(ffi.typeof(f"llmrl_{name}").fields)
         assert {n: f.offset for n, f in fields.items()} == {n: getattr(ours, n).offset for n in fields}

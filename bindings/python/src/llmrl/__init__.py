@@ -11,7 +11,7 @@ async with limiter.acquire(input=1200, output=400) as permit:
 
 from __future__ import annotations
 
-from ._backend import Acquire, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
+from ._backend import Acquire, BucketMap, Limiter, ManualClock, Permit, TokenBucket, backend, library_version, read_answer
 from ._calendar import until_midnight, until_reset
 from ._chain import Chain, ChainAcquire, ChainPermit
 from ._charging import Charging
@@ -22,13 +22,15 @@ from ._limit import Limit
 from ._map import LimiterMap
 from ._meter import Weights
 from ._router import Node, Routed, RoutedAcquire, Router
-from ._types import KeyStats, LimitState, MapStats, Stats
+from ._types import BucketMapStats, KeyStats, LimitState, MapStats, Stats
 
 __version__ = library_version
 
 __all__ = [
     "Advice",
     "Acquire",
+    "BucketMap",
+    "BucketMapStats",
     "Chain",
     "ChainAcquire",
     "ChainPermit",

@@ -64,6 +64,10 @@ class MapKey(ctypes.Structure):
     _fields_ = [*((name, c_uint64) for name in MAP_KEY), ("key", c_uint8 * 64)]
 
 
+class BucketMapStats(ctypes.Structure):
+    _fields_ = [(name, c_uint64) for name in ("keys", "evictions", "overflows")]
+
+
 class Header(ctypes.Structure):
     _fields_ = [("name", c_char_p), ("name_size", c_size_t), ("value", c_char_p), ("value_size", c_size_t)]
 
@@ -196,6 +200,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_bucket_pause": (c_int32, c_void_p, c_uint64),
     "llmrl_bucket_available": (c_int32, c_void_p, POINTER(c_int64)),
     "llmrl_bucket_free": (None, c_void_p),
+    "llmrl_bucket_map_new": (c_int32, c_char_p, c_size_t, c_uint32, c_void_p, _outp, c_char_p, c_size_t),
+    "llmrl_bucket_map_try_take": (c_int32, c_void_p, c_char_p, c_size_t, c_uint64, _out64),
+    "llmrl_bucket_map_refund": (c_int32, c_void_p, c_char_p, c_size_t, c_uint64),
+    "llmrl_bucket_map_charge": (c_int32, c_void_p, c_char_p, c_size_t, c_uint64),
+    "llmrl_bucket_map_available": (c_int32, c_void_p, c_char_p, c_size_t, POINTER(c_int64)),
+    "llmrl_bucket_map_read_stats": (c_int32, c_void_p, POINTER(BucketMapStats), c_size_t),
+    "llmrl_bucket_map_free": (None, c_void_p),
     "llmrl_version": (c_char_p,),
     "llmrl_abi_version": (c_uint32,),
 }

@@ -9,7 +9,7 @@ import math
 import operator
 from typing import SupportsIndex, Union
 
-from ._types import FIXED_WINDOW, IN_FLIGHT, KINDS, TOKEN_BUCKET
+from ._types import FIXED_WINDOW, IN_FLIGHT, KINDS, TOKEN_BUCKET, Key
 
 FOREVER = 2**64 - 1
 MAX_COST = 2**40 - 1
@@ -36,6 +36,23 @@ def whole(field: str, value: SupportsIndex, low: int = 0, high: int = MAX_COST) 
     if not low <= number <= high:
         raise ValueError(f"{field} must be from {low} to {high}, got {shown(number)}")
     return number
+
+
+def key(value: Key, most: int) -> bytes:
+    """Return the key of a map as 1 to ``most`` bytes."""
+    accepted = f"str or bytes, 1 to {most} of them in UTF-8"
+    if isinstance(value, str):
+        try:
+            raw = value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"key must be {accepted}, got {shown(value)}, which is no text") from None
+    elif isinstance(value, bytes):
+        raw = value
+    else:
+        raise TypeError(f"key must be {accepted}, got {type(value).__name__} {shown(value)}")
+    if not 1 <= len(raw) <= most:
+        raise ValueError(f"key must be {accepted}, got {len(raw)}: {shown(value)}")
+    return raw
 
 
 def seconds(field: str, value: Number, accepted: str) -> float:

@@ -29,6 +29,7 @@ else:
         _chosen = import_module("._ctypes", __package__)
 
 Acquire = _chosen.Acquire
+BucketMap = _chosen.BucketMap
 Limiter = _chosen.Limiter
 ManualClock = _chosen.ManualClock
 Map = _chosen.Map
@@ -46,6 +47,7 @@ read_answer = _chosen.read_answer
 
 __all__ = [
     "Acquire",
+    "BucketMap",
     "Limiter",
     "ManualClock",
     "Map",

@@ -12,6 +12,7 @@ from typing import Any, Generator, Optional, SupportsIndex, Union
 
 from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
+from ._ctypes_bucket_map import BucketMap
 from ._ctypes_charging import charging_cost, charging_of
 from ._ctypes_feedback import answer_of, read_answer
 from ._ctypes_lengths import lengths_estimate, lengths_new, lengths_record
@@ -26,6 +27,7 @@ from ._types import LimitState, Stats, make_limit_state, make_stats
 
 __all__ = [
     "Acquire",
+    "BucketMap",
     "Limiter",
     "ManualClock",
     "Map",

@@ -48,7 +48,8 @@ class QueueFull(Error):
 
 
 class MapFull(Error):
-    """All limiters of a ``LimiterMap`` with ``shared=0`` are in use, and the key has none."""
+    """There is no room for another key: all limiters of a ``LimiterMap`` with ``shared=0`` are in use, or too many buckets of a
+    ``BucketMap`` with ``overflow='refuse'``."""
 
 
 class DeadlineExceeded(Error, TimeoutError):
@@ -117,6 +118,16 @@ def _never(limiter: Optional[_Limiter], cost: Optional[Cost]) -> Never:
                 "oversize='when_full'"
             )
     return Never("the cost is larger than the burst of a limit and can never fit; send a smaller request or raise burst")
+
+
+def bucket_refusal(status: int, what: str, n: int, burst: int) -> Error:
+    """Return the exception for ERR_NEVER or ERR_FULL, which a call on a ``BucketMap`` got back."""
+    if status == ERR_NEVER:
+        return Never(f"{what}: n of {n} can never fit a burst of {burst}; take less at once or create the map with a larger burst")
+    return MapFull(
+        f"{what}: the map is full: too many of its buckets are in use; ask again later, or create the map with a larger capacity, "
+        "or with overflow='share' so that keys without room share"
+    )
 
 
 def from_status(

@@ -346,3 +346,26 @@ def bucket(
     number, period_ns, size = _args.rate(amount, per, burst)
     flags = _flags("TokenBucket", oversize, start_empty)
     return _Fields(TOKEN_BUCKET, _meter.NUMBERS["requests"], number, period_ns, size, flags).pack(), clock
+
+
+def bucket_map(
+    amount: SupportsIndex,
+    per: Number = 60.0,
+    burst: SupportsIndex | None = None,
+    clock: object = None,
+    *,
+    capacity: SupportsIndex = 65536,
+    overflow: str = "share",
+    oversize: str = "reject",
+) -> tuple[bytes, int, int, object, str]:
+    """Check the arguments of ``BucketMap(...)``: the packed limit, capacity, flags, clock, and what ``repr`` says."""
+    number, period_ns, size = _args.rate(amount, per, burst)
+    keys = _args.whole("capacity", capacity, 1, 2**30)
+    if overflow not in ("share", "refuse"):
+        raise ValueError(f"BucketMap: overflow must be 'share' or 'refuse', got {overflow!r}")
+    flags = _flags("BucketMap", oversize, False)
+    shown = (
+        f"BucketMap({number}, per={period_ns / 1e9:.15g}, burst={size}, capacity={keys}, overflow={overflow!r}, oversize={oversize!r})"
+    )
+    packed = _Fields(TOKEN_BUCKET, _meter.NUMBERS["requests"], number, period_ns, size, flags).pack()
+    return packed, keys, int(overflow == "refuse"), clock, shown

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Optional, SupportsIndex, Union
+from typing import TYPE_CHECKING, Optional, SupportsIndex
 from weakref import WeakValueDictionary
 
-from . import _limit
+from . import _args, _limit
 from ._args import shown, whole
 from ._backend import Map
 from ._errors import MapFull, closed
 from ._hub import Hub, adopt
 from ._limit import Limit
-from ._types import KeyStats, MapStats
+from ._types import Key, KeyStats, MapStats
 
 if TYPE_CHECKING:
     from ._backend import Limiter, ManualClock
@@ -23,25 +23,6 @@ _MOST_SHARED = 2**16
 _MOST_TOP = 1000
 # As the numbers of llmrl_map_top().
 _BY = ("use", "waiting")
-
-Key = Union[str, bytes]
-
-
-def _key(key: Key) -> bytes:
-    accepted = f"str or bytes, 1 to {MAX_KEY} of them in UTF-8"
-    if isinstance(key, str):
-        try:
-            raw = key.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"key must be {accepted}, got {shown(key)}, which is no text") from None
-    elif isinstance(key, bytes):
-        raw = key
-    else:
-        raise TypeError(f"key must be {accepted}, got {type(key).__name__} {shown(key)}")
-    if not 1 <= len(raw) <= MAX_KEY:
-        raise ValueError(f"key must be {accepted}, got {len(raw)}: {shown(key)}")
-    return raw
-
 
 def _kind(limit: Limit) -> tuple[object, ...]:
     """What a limit of a key must have in common with that of the map."""
@@ -107,7 +88,7 @@ class LimiterMap:
 
         Raises MapFull, Closed; ValueError or TypeError for the key.
         """
-        name = _key(key)
+        name = _args.key(key, MAX_KEY)
         # Before the lock, which a fork may have left in the hands of a thread that is not here.
         if self._hub.closed_by:
             raise closed("limiter", self._hub.closed_by, "LimiterMap")
@@ -134,7 +115,7 @@ class LimiterMap:
 
         Raises ValueError or TypeError that names what is wrong.
         """
-        name = _key(key)
+        name = _args.key(key, MAX_KEY)
         if limits and len(limits) != len(self._limits):
             raise ValueError(f"set_limits takes {len(self._limits)} limits, as the map has, or none; got {len(limits)}")
         for index, (limit, ours) in enumerate(zip(limits, self._limits)):

@@ -5,7 +5,7 @@ from typing import Any, Generator, Optional, SupportsIndex, Union, final
 from ._feedback import Advice, Headers, Reading
 from ._hub import Hub
 from ._limit import Limit
-from ._types import LimitState, Stats
+from ._types import BucketMapStats, Key, LimitState, Stats
 
 library_version: str
 
@@ -72,6 +72,26 @@ class TokenBucket:
     def pause(self, seconds: Union[int, float], /) -> None: ...
     @property
     def available(self) -> int: ...
+
+@final
+class BucketMap:
+    def __new__(
+        cls,
+        amount: SupportsIndex,
+        per: Union[int, float] = 60.0,
+        burst: Optional[SupportsIndex] = None,
+        clock: Optional[ManualClock] = None,
+        *,
+        capacity: SupportsIndex = 65536,
+        overflow: str = "share",
+        oversize: str = "reject",
+    ) -> BucketMap: ...
+    def try_take(self, key: Key, n: SupportsIndex = 1, /) -> bool: ...
+    def wait_time(self, key: Key, n: SupportsIndex = 1, /) -> float: ...
+    def refund(self, key: Key, n: SupportsIndex, /) -> None: ...
+    def charge(self, key: Key, n: SupportsIndex, /) -> None: ...
+    def available(self, key: Key, /) -> int: ...
+    def stats(self) -> BucketMapStats: ...
 
 @final
 class Permit:

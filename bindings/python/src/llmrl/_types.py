@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from typing import NamedTuple, Sequence, Union
+
+# What a map knows a limiter or a bucket by.
+Key = Union[str, bytes]
 
 # As the numbers in llmrl_limit.kind and .meter; a kind is also the name of its constructor.
 KINDS = (
@@ -80,6 +83,18 @@ class KeyStats(NamedTuple):
     """Acquisitions in its queue now."""
     in_flight: int
     """Requests that hold an in-flight slot now."""
+
+
+class BucketMapStats(NamedTuple):
+    """Counters of a ``BucketMap`` since it was created."""
+
+    keys: int
+    """Keys that have a bucket of their own, those included whose bucket is full and waits for somebody else to need it: up to twice
+    the capacity."""
+    evictions: int
+    """How often a full bucket gave way to another key's."""
+    overflows: int
+    """Calls that found no room for their key. If these are not rare, the capacity is too small."""
 
 
 MODES = ("normal", "throttled", "recovering")

@@ -51,6 +51,9 @@ static int fill(PyObject *module) {
     if (take("llmrl._errors", "from_status", &native.from_status) || take("llmrl._args", "whole", &native.whole) ||
         take("llmrl._args", "timeout_ns", &native.timeout_ns) || take("llmrl._args", "duration_ns", &native.duration_ns) ||
         take("llmrl._args", "retune", &native.retune) || take("llmrl._args", "align", &native.align) ||
+        take("llmrl._args", "key", &native.key) || take("llmrl._errors", "bucket_refusal", &native.bucket_refusal) ||
+        take("llmrl._limit", "bucket_map", &native.bucket_map_options) ||
+        take("llmrl._types", "BucketMapStats", &native.bucket_map_stats) ||
         take("llmrl._limit", "options", &native.options) ||
         take("llmrl._limit", "bucket", &native.bucket_options) || take("llmrl._hub", "Hub", &native.hub) ||
         take("llmrl._hub", "adopt", &native.adopt) || take("llmrl._types", "make_stats", &native.make_stats) ||
@@ -66,12 +69,14 @@ static int fill(PyObject *module) {
     native.map = (PyTypeObject *)PyType_FromSpec(&map_spec);
     native.clock = (PyTypeObject *)PyType_FromSpec(&clock_spec);
     native.bucket = (PyTypeObject *)PyType_FromSpec(&bucket_spec);
+    native.bucket_map = (PyTypeObject *)PyType_FromSpec(&bucket_map_spec);
     native.router = (PyTypeObject *)PyType_FromSpec(&router_spec);
     native.slip = (PyTypeObject *)PyType_FromSpec(&slip_spec);
     return add_type(module, "Limiter", native.limiter) || add_type(module, "Permit", native.permit) ||
                    add_type(module, "Acquire", native.acquire) || add_type(module, "ManualClock", native.clock) ||
                    add_type(module, "TokenBucket", native.bucket) || add_type(module, "RawRouter", native.router) ||
                    add_type(module, "Slip", native.slip) || add_type(module, "Map", native.map) ||
+                   add_type(module, "BucketMap", native.bucket_map) ||
                    PyModule_AddStringConstant(module, "library_version", llmrl_version())
                ? -1
                : 0;

@@ -19,6 +19,10 @@
 #ifndef METH_FASTCALL
 #define METH_FASTCALL 0x0080
 #endif
+/* Likewise. */
+#if Py_LIMITED_API < 0x030a0000
+PyAPI_FUNC(const char *) PyUnicode_AsUTF8AndSize(PyObject *unicode, Py_ssize_t *size);
+#endif
 /* Through void(*)(void), which compilers accept as "I know that the flags decide the signature". */
 #define METHOD(f) ((PyCFunction)(void (*)(void))(f))
 #define FAST_KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
@@ -58,13 +62,14 @@ typedef struct {
 
 /* What the C code needs from the Python side of the package, and its own types; set once by module init. */
 extern struct native {
-    PyTypeObject *limiter, *map, *permit, *acquire, *clock, *bucket, *router, *slip;
+    PyTypeObject *limiter, *map, *permit, *acquire, *clock, *bucket, *bucket_map, *router, *slip;
     PyObject *ready;                 /* awaitable that is None at once */
     PyObject *from_status;           /* llmrl._errors */
-    PyObject *whole, *timeout_ns, *duration_ns, *retune, *align; /* llmrl._args */
-    PyObject *options, *bucket_options; /* llmrl._limit */
+    PyObject *bucket_refusal;
+    PyObject *whole, *timeout_ns, *duration_ns, *retune, *align, *key; /* llmrl._args */
+    PyObject *options, *bucket_options, *bucket_map_options; /* llmrl._limit */
     PyObject *hub, *adopt;           /* llmrl._hub */
-    PyObject *make_stats, *make_limit_state; /* llmrl._types */
+    PyObject *make_stats, *make_limit_state, *bucket_map_stats; /* llmrl._types */
     PyObject *answer_arguments, *make_reading, *make_advice; /* llmrl._feedback */
 } native;
 
@@ -90,8 +95,8 @@ int wakes_flush_slow(void);
 /* To be called after every library call that may move the queue. -1: a signal handler raised meanwhile. */
 static inline int wakes_flush(void) { return wakes_noted ? wakes_flush_slow() : 0; }
 
-/* limiter.c, map.c, permit.c, acquire.c, clock.c, bucket.c, router.c */
-extern PyType_Spec limiter_spec, map_spec, permit_spec, clock_spec, bucket_spec, router_spec, slip_spec;
+/* limiter.c, map.c, permit.c, acquire.c, clock.c, bucket.c, bucket_map.c, router.c */
+extern PyType_Spec limiter_spec, map_spec, permit_spec, clock_spec, bucket_spec, bucket_map_spec, router_spec, slip_spec;
 /* Takes over a handle of a map, also on failure. */
 PyObject *limiter_of_map(llmrl_limiter *handle, PyObject *hub, PyObject *woken, int in_flight, int is_shared);
 int acquire_init(unsigned long hexversion);
