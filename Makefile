@@ -14,7 +14,7 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindi
 include install.mk
 
 .PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-tsan test-aarch64 \
-	test-pypy fuzz lint bench bench-python yield build setup clean
+	test-pypy fuzz soak lint bench bench-python yield build setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -58,8 +58,11 @@ test-mutants: ## each rule of the protocol broken on purpose: the checkers must 
 # The standard library is built along: what happens inside one that is not instrumented is reported as a race.
 test-tsan: ## ThreadSanitizer; installs a nightly toolchain
 	@.ci/setup tsan
-	RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR=target/tsan $(CARGO) +nightly test -Zbuild-std \
-		--target $(shell rustc -vV | sed -n 's/^host: //p') --lib --test limiter
+	RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR=target/tsan LLMRL_SOAK_SECONDS=60 $(CARGO) +nightly test -Zbuild-std \
+		--target $(shell rustc -vV | sed -n 's/^host: //p') --lib --test limiter --test fair --test soak
+
+soak: ## a million keys through a map, and a minute of keys that come and go on two threads
+	LLMRL_SOAK_KEYS=1000000 LLMRL_SOAK_SECONDS=60 $(CARGO) test --release --test soak -- --nocapture
 
 # QEMU orders memory as the machine it runs on does, so this says nothing about orderings; the model checkers do.
 test-aarch64: ## 64-bit ARM under QEMU; installs a cross compiler
