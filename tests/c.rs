@@ -13,8 +13,17 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 8] = [
-    "use", "bare", "layout", "misuse", "threads", "events", "keys", "route",
+const PROGRAMS: [&str; 10] = [
+    "use",
+    "bare",
+    "layout",
+    "misuse",
+    "misuse_requests",
+    "misuse_answers",
+    "threads",
+    "events",
+    "keys",
+    "route",
 ];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
