@@ -33,7 +33,7 @@ fn keys_leave_no_trace() {
     }
     let stats = map.snapshot(0);
     assert!(stats.keys <= 1_000, "{stats:?}");
-    assert_eq!(stats.evictions + stats.keys as u64, keys.into());
+    assert_eq!(stats.evictions + stats.keys as u64, u64::from(keys));
     println!("resident, in KiB, after each tenth of {keys} keys: {levels:?}");
     // Half-way everything has its size.
     let (half, end) = (levels[4], levels[9]);
