@@ -62,7 +62,7 @@ test-tsan: ## ThreadSanitizer; installs a nightly toolchain
 		--target $(shell rustc -vV | sed -n 's/^host: //p') --lib --test limiter --test fair --test soak
 
 soak: ## a million keys through a map, and a minute of keys that come and go on two threads
-	LLMRL_SOAK_KEYS=1000000 LLMRL_SOAK_SECONDS=60 $(CARGO) test --release --test soak -- --nocapture
+	LLMRL_SOAK_KEYS=1000000 LLMRL_SOAK_SECONDS=60 $(CARGO) test --release --test soak -- --nocapture --test-threads=1
 
 # QEMU orders memory as the machine it runs on does, so this says nothing about orderings; the model checkers do.
 test-aarch64: ## 64-bit ARM under QEMU; installs a cross compiler
