@@ -322,6 +322,30 @@ static void whoever_leaves_gives_back(void)
     end(&s);
 }
 
+/* On its way it learns that those ahead at the provider make it late, and goes back at once. */
+static void late_behind_others(void)
+{
+    story s = begin(NULL, NULL);
+    llmrl_chained first, ticket, chained;
+    llmrl_cost all = cost_of(150, 0);
+    llmrl_permit ahead[2];
+    int i;
+
+    OK(try_it(s.chain, 100, &first));
+    OK(llmrl_chain_release(s.chain, first.permit));
+    EQUAL(enqueue(s.chain, 50, SECOND, &ticket), LLMRL_PENDING);
+    EQUAL(ticket.level, 0);
+    for (i = 0; i < 2; i++)
+        EQUAL(llmrl_enqueue(s.provider, &all, LLMRL_FOREVER, &ahead[i], NULL), LLMRL_PENDING);
+    OK(llmrl_clock_advance(s.clock, SECOND / 2));
+    /* There are 125 tokens, and nobody passes those who came first. */
+    EQUAL(poll_it(s.chain, ticket.permit, &chained), LLMRL_ERR_DEADLINE);
+    says(&chained, 0, 0, 2, LLMRL_MAX_LIMITS);
+    left(&s, 50, 2, 500, 125);
+    EQUAL(poll_it(s.chain, ticket.permit, &chained), LLMRL_ERR_STALE);
+    end(&s);
+}
+
 /* Freed with a ticket and a permit: both end, and the limiters go on. */
 static void freed_with_a_ticket(void)
 {
@@ -431,8 +455,12 @@ static void threads(void)
             sched_yield();
         left(&s, 25, 1, 425, 0);
         if (how == FREED) {
+            llmrl_chained ticket;
+            EQUAL(enqueue(s.chain, 10, LLMRL_FOREVER, &ticket), LLMRL_PENDING);
+            EQUAL(stats_of(s.provider).waiting, 2);
             llmrl_chain_free(s.chain);
             s.chain = NULL;
+            /* The ticket has left and given back; the thread waits on. */
             left(&s, 25, 1, 425, 0);
         }
         if (how == CLOSED)
@@ -452,6 +480,29 @@ static void threads(void)
         EQUAL(stats_of(s.provider).waiting, 0);
         end(&s);
     }
+}
+
+/* No time is known for a slot, so nothing is known beforehand, and the thread waits. On the machine's clock. */
+static void a_thread_is_late(void)
+{
+    llmrl_options options = no_options();
+    llmrl_chain_options none;
+    llmrl_limit limit = in_flight(1);
+    llmrl_limiter *l = limiter_of(&limit, 1, &options);
+    const llmrl_limiter *levels[1];
+    llmrl_cost cost = cost_of(0, 0);
+    llmrl_chained chained = blank();
+    llmrl_permit slot;
+    llmrl_chain *c;
+
+    memset(&none, 0, sizeof none);
+    levels[0] = l;
+    c = chain_of(levels, 1, &none);
+    OK(llmrl_try_acquire(l, &cost, &slot, NULL));
+    EQUAL(llmrl_chain_acquire(c, &cost, 1, &chained, sizeof chained), LLMRL_ERR_DEADLINE);
+    says(&chained, 0, 0, 0, LLMRL_MAX_LIMITS);
+    llmrl_chain_free(c);
+    llmrl_limiter_free(l);
 }
 
 typedef struct one_of_many {
@@ -691,9 +742,11 @@ int main(void)
     calls_name_the_ticket(0);
     calls_name_the_ticket(1);
     whoever_leaves_gives_back();
+    late_behind_others();
     freed_with_a_ticket();
     handles_are_freed();
     threads();
+    a_thread_is_late();
     a_crowd();
     mistakes_in_the_making();
     mistakes();
