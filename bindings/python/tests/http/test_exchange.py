@@ -83,7 +83,7 @@ def test_a_refusal_gives_back_its_tokens_and_is_tried_again(limiter):
     assert limiter.stats().in_flight == 0 and left(limiter)[1] == 1000
     # The limiter itself holds the next one back.
     assert limiter.wait_time() > 0
-    assert not exchange.exhausted
+    assert not exchange.final
 
 
 def test_tries_are_bounded(limiter, clock):
@@ -95,7 +95,7 @@ def test_tries_are_bounded(limiter, clock):
     clock.advance(60)
     exchange.wait()
     assert exchange.answered(429, {"retry-after": "1"}, REFUSAL) is None
-    assert exchange.exhausted and exchange.tries == 3 and limiter.stats().in_flight == 0
+    assert exchange.final and exchange.tries == 3 and limiter.stats().in_flight == 0
     assert exchange._throttle.counts() == Counts(requests=1, tries=3, refused=3)
 
 
@@ -143,7 +143,7 @@ def test_back_off():
 def test_time_that_is_left(limiter):
     exchange = admitted(limiter, timeout=5)
     # Ten seconds would be too late.
-    assert exchange.answered(503, {"retry-after": "10"}, b"") is None and exchange.exhausted
+    assert exchange.answered(503, {"retry-after": "10"}, b"") is None and exchange.final
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Exchange:
     object is forgotten. After the first outcome ``end`` and ``drop`` do nothing.
     """
 
-    __slots__ = ("ask", "node", "tries", "exhausted", "_throttle", "_limiter", "_permit", "_reader", "_cost", "_end", "__weakref__")
+    __slots__ = ("ask", "node", "tries", "final", "_throttle", "_limiter", "_permit", "_reader", "_cost", "_end", "__weakref__")
 
     def __init__(self, throttle: Throttle, ask: Ask, limiter: Any) -> None:
         self.ask = ask
@@ -70,8 +70,8 @@ class Exchange:
         """Where it is to be sent, if a Router has admitted it."""
         self.tries = 0
         """How often it was admitted."""
-        self.exhausted = False
-        """Whether its last answer would have been worth another try, but there were no more."""
+        self.final = False
+        """Whether it has been tried as often as is sensible: whoever stands above need not try again."""
         self._throttle = throttle
         self._limiter = limiter
         self._permit: Any = None
@@ -97,6 +97,11 @@ class Exchange:
         self._reader = None
         self.tries += 1
         self._throttle._count(tries=1, requests=1 if self.tries == 1 else 0)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to wait for: else the request is to pass as it is."""
+        return self._limiter is not None
 
     def wait(self) -> None:
         """Block this thread until the request is admitted. Raises as ``acquire`` does: Never, DeadlineExceeded, QueueFull, Closed.
@@ -135,7 +140,9 @@ class Exchange:
             self._settle(0, 0)
         self._throttle._count(refused=int(refused), failed=int(not refused and status >= 400))
         wanted = advice.answer_class in _LIMITS or self._throttle.retry_errors
-        return self._again(advice.wait) if advice.retry and wanted else None
+        again = self._again(advice.wait) if advice.retry and wanted else None
+        self.final = again is None and (refused or wanted) and self._throttle.retries > 0
+        return again
 
     def lost(self, sent: bool = True) -> Optional[float]:
         """There was no answer: the connection broke, or (not ``sent``) none came about. Seconds after which to try again, or None."""
@@ -144,14 +151,9 @@ class Exchange:
         return self._again(None) if self._throttle.retry_errors and self._limiter is not None else None
 
     def _again(self, wait: Optional[float]) -> Optional[float]:
-        if self.tries > self._throttle.retries:
-            self.exhausted = True
-            return None
         seconds = backoff(wait, self.tries)
-        if (wait or 0.0) > MAX_WAIT or (self._end is not None and time.monotonic() + seconds >= self._end):
-            self.exhausted = True
-            return None
-        return seconds
+        late = self._end is not None and time.monotonic() + seconds >= self._end
+        return None if self.tries > self._throttle.retries or (wait or 0.0) > MAX_WAIT or late else seconds
 
     @staticmethod
     def _feedback(permit: Any, status: int, headers: Headers, body: bytes) -> Optional[Advice]:
