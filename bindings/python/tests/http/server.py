@@ -39,11 +39,15 @@ def message(**more: Any) -> Answer:
     return Answer(body={**MESSAGE, "usage": MESSAGE_USAGE}, **more)
 
 
-def refused(status: int = 429, **headers: str) -> Answer:
-    """A refusal that is over at once."""
-    error = {"message": "Rate limit reached on requests per min (RPM): Limit 1000, Used 1000, Requested 1. Please try again in 1ms."}
-    headers = {"retry-after-ms": "1", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return Answer(status, {"error": {**error, "type": "requests", "code": "rate_limit_exceeded", "param": None}}, headers)
+def refused(status: int = 429, wait_ms: int = 1) -> Answer:
+    """Too many at once. (After a rate that was exceeded, a limiter waits for a second at least.)"""
+    error = {"message": "Too many concurrent requests", "type": "concurrent_requests", "code": "rate_limit_exceeded", "param": None}
+    return Answer(status, {"error": error}, {"retry-after-ms": str(wait_ms)})
+
+
+def over_the_rate(wait_ms: int = 1) -> Answer:
+    error = {"message": "Rate limit reached on requests per min (RPM)", "type": "requests", "code": "rate_limit_exceeded", "param": None}
+    return Answer(429, {"error": error}, {"retry-after-ms": str(wait_ms)})
 
 
 def squeezed(answer: Answer) -> Answer:
