@@ -162,7 +162,8 @@ class _Base:
             body: Optional[bytes] = request.content
         except RuntimeError:  # RequestNotRead: it comes from an iterator or a form
             body = None
-        exchange = self.throttle.exchange(str(request.url), body or b"", request.method)
+        timeout = request.extensions.get("llmrl_timeout")
+        exchange = self.throttle.exchange(str(request.url), body or b"", request.method, timeout)
         if exchange.limited:
             # Else the usage in the answer could not be read.
             asked = [name.strip() for name in request.headers.get("accept-encoding", "").split(",")]
@@ -203,7 +204,8 @@ class Transport(_Base):
     as the limiter says and is tried again; what is handed out in the end has ``x-should-retry: false``, so that an SDK does not begin
     anew. The permit is settled with the usage that passes by in the body, also in a stream (OpenAI tells it if asked with
     ``stream_options={"include_usage": True}``); where none is told, the estimate stands. What the limiter raises (``Never``,
-    ``DeadlineExceeded``, ...) is raised by the client. Thread-safe.
+    ``DeadlineExceeded``, ...) is raised by the client. ``extensions={"llmrl_timeout": 5}`` bounds the wait of one request of httpx.
+    Thread-safe.
     """
 
     def handle_request(self, request: Any) -> Any:

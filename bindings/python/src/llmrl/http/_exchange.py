@@ -63,7 +63,7 @@ class Exchange:
 
     __slots__ = ("ask", "node", "tries", "final", "_throttle", "_limiter", "_permit", "_reader", "_cost", "_end", "__weakref__")
 
-    def __init__(self, throttle: Throttle, ask: Ask, limiter: Any) -> None:
+    def __init__(self, throttle: Throttle, ask: Ask, limiter: Any, timeout: Optional[float]) -> None:
         self.ask = ask
         """What the request asks for."""
         self.node: Optional[Node] = None
@@ -77,7 +77,7 @@ class Exchange:
         self._permit: Any = None
         self._reader: Optional[UsageReader] = None
         self._cost = throttle._estimate(ask)
-        self._end = None if throttle.timeout is None else time.monotonic() + throttle.timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
 
     def __del__(self) -> None:
         # As far as __init__ has come.
