@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from ._chain import Chain
 from ._router import Routed, Router
+from .http._wait import wait_anywhere
 
 try:
     from langchain_core.rate_limiters import BaseRateLimiter
@@ -33,7 +34,7 @@ class RateLimiter(BaseRateLimiter):
 
     def acquire(self, *, blocking: bool = True) -> bool:
         """Wait for the turn of one request, or, not ``blocking``, take it or answer False at once. Raises what the limiter raises."""
-        permit = self._limiter.acquire().wait() if blocking else self._limiter.try_acquire()
+        permit = wait_anywhere(self._limiter.acquire()) if blocking else self._limiter.try_acquire()
         return self._end(permit)
 
     async def aacquire(self, *, blocking: bool = True) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from conftest import collect, until, until_async
 
 from llmrl import Chain, Charging, Closed, Limit, Limiter, LimiterMap, Router, Weights
-from llmrl.http import Counts, Estimator, Throttle, Usage, _exchange, backoff
+from llmrl.http import Counts, Estimator, Throttle, Usage, _exchange, _wait, backoff
 
 URL = "/v1/chat/completions"
 # 40 bytes: 10 tokens, and 30 of output.
@@ -280,14 +280,14 @@ def test_one_that_is_interrupted_there_gives_back_what_comes_later(api, monkeypa
     limiter = api.Limiter(Limit.in_flight(1))
     held = limiter.try_acquire()
 
-    class Interrupted(_exchange.Future):  # type: ignore[type-arg]
+    class Interrupted(_wait.Future):  # type: ignore[type-arg]
         def result(self, timeout=None):
             if not self.done():
                 until(lambda: limiter.stats().waiting == 1)
                 raise KeyboardInterrupt
             return super().result(timeout)
 
-    monkeypatch.setattr(_exchange, "Future", Interrupted)
+    monkeypatch.setattr(_wait, "Future", Interrupted)
 
     async def main() -> None:
         with pytest.raises(KeyboardInterrupt):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from asyncio import _get_running_loop
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._errors import Error
@@ -14,6 +11,7 @@ from .._feedback import Advice, Headers
 from .._router import Node, Routed
 from ._request import Ask
 from ._usage import Usage, UsageReader
+from ._wait import wait_anywhere
 
 if TYPE_CHECKING:
     from ._throttle import Throttle
@@ -109,8 +107,7 @@ class Exchange:
         In a thread whose event loop runs (a notebook's cell) it blocks that loop, as the synchronous request will that is to follow.
         """
         if self._limiter is not None:
-            acquire = self._acquire()
-            self._admitted(acquire.wait() if _get_running_loop() is None else _wait_aside(acquire))
+            self._admitted(wait_anywhere(self._acquire()))
 
     async def admit(self) -> None:
         """Wait until the request is admitted. Raises as ``acquire`` does."""
@@ -214,28 +211,3 @@ def _header(headers: Headers, name: str) -> str:
         if key.lower() == name:
             return value
     return ""
-
-
-def _wait_aside(acquire: Any) -> Any:
-    """``acquire.wait()`` in another thread."""
-    future: Future[Any] = Future()
-
-    def wait() -> None:
-        try:
-            future.set_result(acquire.wait())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=wait, daemon=True).start()
-    try:
-        return future.result()
-    except BaseException:
-        # Interrupted: what is granted later, nobody will use.
-        future.add_done_callback(_cancel_granted)
-        raise
-
-
-def _cancel_granted(future: Future[Any]) -> None:
-    if future.exception() is None:
-        granted = future.result()
-        (granted.permit if isinstance(granted, Routed) else granted).cancel()
