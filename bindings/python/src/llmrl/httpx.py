@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import zlib
-from functools import lru_cache
+from functools import cache
 from typing import Any, AsyncIterator, Callable, Iterator, List, Optional, Tuple, TypeVar, Union
 
 from ._router import Node
@@ -132,7 +132,7 @@ def _package(thing: Any) -> Any:
     raise TypeError(f"{type(thing).__name__} is neither of httpx nor of httpx2")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kinds(package: Any) -> Tuple[Any, Any]:
     """The two streams as the package wants them: of its own classes."""
     return (
