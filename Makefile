@@ -58,11 +58,12 @@ test-mutants: ## each rule of the protocol broken on purpose: the checkers must 
 # The standard library is built along: what happens inside one that is not instrumented is reported as a race.
 test-tsan: ## ThreadSanitizer; installs a nightly toolchain
 	@.ci/setup tsan
-	RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR=target/tsan LLMRL_SOAK_SECONDS=60 $(CARGO) +nightly test -Zbuild-std \
+	RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR=target/tsan LLMRL_SOAK_SECONDS=60 \
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" $(CARGO) +nightly test -Zbuild-std \
 		--target $(shell rustc -vV | sed -n 's/^host: //p') --lib --test limiter --test soak
 
 soak: ## a million keys through a map, and a minute of keys that come and go on two threads
-	LLMRL_SOAK_KEYS=1000000 LLMRL_SOAK_SECONDS=60 $(CARGO) test --release --test soak -- --nocapture --test-threads=1
+	LLMRL_SOAK_KEYS=1000000 LLMRL_SOAK_SECONDS=60 $(CARGO) test --release --test soak -- --nocapture
 
 # QEMU orders memory as the machine it runs on does, so this says nothing about orderings; the model checkers do.
 test-aarch64: ## 64-bit ARM under QEMU; installs a cross compiler

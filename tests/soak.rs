@@ -3,19 +3,44 @@
 #![cfg(not(any(loom, shuttle)))]
 
 use llmrl::{BucketMap, Clock, Cost, Limit, Limiter, LimiterMap, ManualClock, Refused};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What the process has in memory, in KiB; 0 where nobody says it.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+/// Counts the bytes that are allocated: resident memory is also what others in the process have, and what a sanitizer adds.
+struct Counting;
+
+static ALLOCATED: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: everything is done by the system's allocator, as it is asked.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size() as i64, Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size() as i64, Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// One test at a time: they share the memory that is counted, and the processors.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
 fn keys_leave_no_trace() {
+    let _alone = alone();
     let keys = setting("LLMRL_SOAK_KEYS", 20_000) as u32;
     let hand = ManualClock::new(0);
     let limit = Limit::requests(1).per(Duration::from_secs(1));
@@ -28,13 +53,13 @@ fn keys_leave_no_trace() {
         // A tenth of the map is in use at a time.
         hand.advance(Duration::from_millis(10));
         if (key + 1) % (keys / 10) == 0 {
-            levels.push(resident());
+            levels.push(ALLOCATED.load(Relaxed) / 1024);
         }
     }
     let stats = map.snapshot(0);
     assert!(stats.keys <= 1_000, "{stats:?}");
     assert_eq!(stats.evictions + stats.keys as u64, u64::from(keys));
-    println!("resident, in KiB, after each tenth of {keys} keys: {levels:?}");
+    println!("allocated, in KiB, after each tenth of {keys} keys: {levels:?}");
     // Half-way everything has its size.
     let (half, end) = (levels[4], levels[9]);
     assert!(end <= half + half / 10, "{levels:?}");
@@ -101,6 +126,7 @@ impl Tally {
 
 #[test]
 fn limiters_come_and_go_on_two_threads() {
+    let _alone = alone();
     let limit = Limit::requests(PER_SECOND)
         .per(Duration::from_secs(1))
         .burst(BURST);
@@ -131,6 +157,7 @@ fn limiters_come_and_go_on_two_threads() {
 
 #[test]
 fn buckets_come_and_go_on_two_threads() {
+    let _alone = alone();
     let limit = Limit::requests(PER_SECOND)
         .per(Duration::from_secs(1))
         .burst(BURST);
