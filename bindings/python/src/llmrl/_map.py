@@ -43,7 +43,7 @@ def _key(key: Key) -> bytes:
     return raw
 
 
-def _kind(limit: Limit) -> tuple[object, ...]:
+def kind_of(limit: Limit) -> tuple[object, ...]:
     """What a limit of a key must have in common with that of the map."""
     fields = limit._fields
     return fields.kind, fields.meter, fields.weights, fields.resolution, fields.flags & _limit.WHEN_FULL
@@ -140,7 +140,7 @@ class LimiterMap:
         for index, (limit, ours) in enumerate(zip(limits, self._limits)):
             if not isinstance(limit, Limit):
                 raise TypeError(f"limit {index} must be a Limit such as {ours!r}, got {type(limit).__name__} {shown(limit)}")
-            if _kind(limit) != _kind(ours):
+            if kind_of(limit) != kind_of(ours):
                 raise ValueError(f"limit {index} must be of the kind and meter of the map's, {ours!r}, got {limit!r}")
         self._map.set_limits(name, b"".join(limit._fields.pack() for limit in limits), len(limits))
 
