@@ -107,7 +107,8 @@ class Plan:
                     old.users.set_limits(name, *limits)
                 return old.users
             self.notes.append("users: limits or capacity are others, and each user begins anew")
-        made = LimiterMap(*users.limits, capacity=users.capacity, max_waiters=min(self.config.admission.max_waiting, 65536))
+        waiting = self.config.admission.max_waiting
+        made = LimiterMap(*users.limits, capacity=users.capacity, max_waiters=waiting, max_permits=max(1024, waiting))
         for name, limits in users.named.items():
             made.set_limits(name, *limits)
         return made
