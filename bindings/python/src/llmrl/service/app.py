@@ -96,6 +96,24 @@ def _text(data: Dict[str, Any], field: str, most: int) -> Optional[str]:
     return value
 
 
+class _Bounded:
+    """Refuses requests whose head is too large. The server's own bound is for heads that do not end; this one is exact."""
+
+    def __init__(self, app: Any, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+            size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+            if size > self.most:
+                message = f"The line and the headers of a request may have {self.most} bytes at most, got {size}."
+                await _json(431, error_body(message, "invalid_request_error", "header_too_large"))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 def _page() -> Tuple[bytes, Headers]:
     page = Path(__file__).with_name("page.html").read_bytes()
     script = page.partition(b"<script>")[2].partition(b"</script>")[0]
@@ -121,6 +139,7 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
 
     # No pages of documentation: they come from elsewhere. The description itself is at /openapi.json.
     app = FastAPI(title="llmrl serve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(_Bounded, most=service.plan.config.server.max_header)
     page, page_headers = _page()
     began = time.monotonic()
 

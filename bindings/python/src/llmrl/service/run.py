@@ -65,6 +65,9 @@ def serve(config: Config, path: Path) -> int:
         timeout_graceful_shutdown=ceil(server.shutdown),
         h11_max_incomplete_event_size=server.max_header,
     )
+    # uvicorn raises the signal that has stopped it once more, for whoever had it before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     uvicorn.Server(settings).run(sockets=[sock])
     event("stopped")
     return 0
