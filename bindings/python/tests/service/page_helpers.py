@@ -15,7 +15,7 @@ from service_helpers import Service, chat, emulator, service, upstream
 
 CONFIG = """
 [admission]
-max_wait = 60
+max_wait = 8
 [global]
 limits = [{amount = 900}, {kind = "in_flight", amount = 40}]
 [users]
@@ -78,7 +78,10 @@ async def traffic(serving: Service, until: asyncio.Event) -> None:
         number = 0
         while not until.is_set():
             number += 1
-            await serving.post(chat(f"{name} {number} " + "word " * 200, user=name, model=model, max_tokens=most, stream=number % 2 == 0))
+            body = chat(f"{name} {number} " + "word " * 200, user=name, model=model, max_tokens=most, stream=number % 2 == 0)
+            answer = await serving.post(body)
+            if answer.status == 429:
+                await asyncio.sleep(int(answer.headers["retry-after-ms"]) / 1000)
 
     hungry: List[Any] = [user(f"batch-{n % 2 + 1}", "gpt-4o", 600) for n in range(24)]
     others = [user(name, "gpt-4o-mini", 300) for name in ("alice", "bob", "carol", "dan", "erin") for _ in range(3)]

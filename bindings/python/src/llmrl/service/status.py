@@ -42,7 +42,7 @@ def _limit(level: Level, state: LimitState) -> dict[str, Any]:
 
 
 def level(of: Level) -> dict[str, Any]:
-    """One level with its limits, its queue, and how long a request without tokens would wait there."""
+    """One level with its limits, its queue, and how long one more small request would wait there."""
     stats = of.limiter.stats()
     return {
         "level": of.kind,
@@ -56,9 +56,9 @@ def level(of: Level) -> dict[str, Any]:
 
 
 def expected_wait(of: Level) -> Optional[float]:
-    """Seconds for which one more request would wait; None if nobody knows."""
+    """Seconds for which one more small request would wait, behind everybody in the queue; None if nobody knows."""
     try:
-        wait = of.limiter.wait_time()
+        wait = of.limiter.wait_time(1)
     except Error:
         return None
     return None if wait == inf else round(wait, 3)
