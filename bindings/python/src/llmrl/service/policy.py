@@ -3,10 +3,10 @@ and errors in OpenAI's shape."""
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
-from .. import LimitState
+from .. import Error, LimitState
 from .admission import Refused
 from .plan import Level
 
@@ -22,32 +22,45 @@ def limit_name(level: Level, state: LimitState) -> str:
     return f"{level.kind}-{state.meter}" + (f"-{state.per:.15g}s" if state.per else "")
 
 
-def _policies(levels: Sequence[Level]) -> Iterator[Tuple[str, LimitState]]:
+def _policies(levels: Sequence[Level]) -> Iterator[Tuple[str, Level, LimitState]]:
     seen: dict[str, int] = {}
     for level in levels:
         for state in level.limiter.limits():
             name = limit_name(level, state)
             seen[name] = seen.get(name, 0) + 1
-            yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), state
+            yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), level, state
 
 
-def _more_in(state: LimitState) -> Optional[int]:
+def _more_in(level: Level, state: LimitState) -> Optional[int]:
     """Whole seconds until there is more of it, where nothing is left and that is known."""
     if state.available > 0:
         return None
-    # What comes evenly; a window says when it ends to nobody.
-    even = (1 - state.available) * state.per / state.amount if state.kind in ("token_bucket", "pacing") else 0.0
-    return min(_LONGEST, ceil(max(state.paused, even))) or None
+    # Until one more would be admitted, by this limit and the others beside it; of what comes evenly it is known by itself, too, but
+    # for the part of one that is there already.
+    wait = one_more(level, 0 if state.meter == "requests" else 1)
+    if state.kind in ("token_bucket", "pacing"):
+        even = max(state.paused, (1 - state.available) * state.per / state.amount)
+        wait = even if wait is None else min(even, wait)
+    return None if wait is None else min(_LONGEST, ceil(wait)) or None
+
+
+def one_more(level: Level, tokens: int) -> Optional[float]:
+    """Seconds for which one more small request would wait at a level, behind everybody in the queue; None if nobody knows."""
+    try:
+        wait = level.limiter.wait_time(tokens, tokens)
+    except Error:
+        return None
+    return None if wait == inf else wait
 
 
 def limit_headers(levels: Sequence[Level]) -> Headers:
     """The two fields for the limits of these levels; nothing where there are none."""
     policies, limits = [], []
-    for name, state in _policies(levels):
+    for name, level, state in _policies(levels):
         unit = _UNITS.get(state.meter, f';qu="{state.meter.replace("_", "-")}"')
         window = f";w={max(1, ceil(state.per))}" if state.per else ""
         policies.append(f'"{name}";q={state.amount}{unit}{window}')
-        more = _more_in(state)
+        more = _more_in(level, state)
         limits.append(f'"{name}";r={max(0, state.available)}' + (f";t={more}" if more else ""))
     if not policies:
         return []

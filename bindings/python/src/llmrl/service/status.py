@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from math import inf
 from typing import Any, Iterator, Optional, Sequence
 
-from .. import Error, LimitState
+from .. import LimitState
 from .metrics import Metrics, family
 from .plan import Level, Plan
-from .policy import limit_name
+from .policy import limit_name, one_more
 
 INTERVAL = 2.0
 """Seconds between two samples of the page's history."""
@@ -56,12 +55,9 @@ def level(of: Level) -> dict[str, Any]:
 
 
 def expected_wait(of: Level) -> Optional[float]:
-    """Seconds for which one more small request would wait, behind everybody in the queue; None if nobody knows."""
-    try:
-        wait = of.limiter.wait_time(1)
-    except Error:
-        return None
-    return None if wait == inf else round(wait, 3)
+    """Seconds for which one more small request would wait; None if nobody knows."""
+    wait = one_more(of, 1)
+    return None if wait is None else round(wait, 3)
 
 
 def levels(of: Sequence[Level]) -> dict[str, Any]:
