@@ -32,9 +32,14 @@ def chromium() -> str:
     """The browser. Where there is none the test is left out, and says so; in CI that is a failure."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
-    missing = "selenium (pip install 'llmrl[test-service]')" if not _selenium() else "" if found and driver else "chromium and chromium-driver"
+    missing = (
+        "selenium (pip install 'llmrl[test-service]')"
+        if not _selenium()
+        else ""
+        if found and driver
+        else "chromium and chromium-driver"
+    )
     if missing:
-        print(f"\nNOT RUN: the live page: {missing} not found", file=sys.__stderr__)
         if os.environ.get("CI"):
             pytest.fail(f"the live page: {missing} not found")
         pytest.skip(f"{missing} not found")

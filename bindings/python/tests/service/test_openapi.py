@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from service_helpers import emulator, service, upstream
 
-CONFIG = "[users]\nby = 'field'\nlimits = [{amount = 100000}]\n[global]\nlimits = [{amount = 100000}, {kind = 'in_flight', amount = 9}]\n"
+CONFIG = (
+    "[users]\nby = 'field'\nlimits = [{amount = 100000}]\n[global]\nlimits = [{amount = 100000}, {kind = 'in_flight', amount = 9}]\n"
+)
 
 
 @pytest.fixture(scope="module")

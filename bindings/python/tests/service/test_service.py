@@ -22,9 +22,9 @@ import llmrl
 
 # Not nice: comments, both kinds of line ends, half a character at the end of a piece, no event at the end of another.
 PIECES = [
-    b": hello\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"caf\xc3",
-    b"\xa9\"}}]}\r\n\r\ndata: ",
-    b"{\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":3}}\n",
+    b': hello\n\ndata: {"choices":[{"delta":{"content":"caf\xc3',
+    b'\xa9"}}]}\r\n\r\ndata: ',
+    b'{"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":3}}\n',
     b"\ndata: [DONE]\n\n",
 ]
 
@@ -41,9 +41,12 @@ def test_a_stream_passes_byte_for_byte_and_piece_by_piece_and_is_settled(tmp_pat
         return response
 
     async def test() -> None:
-        async with scripted(handler) as (provider, url), service(
-            tmp_path, "[users]\nlimits = [{amount = 60}, {meter = 'tokens', amount = 1000}]\n" + upstream(url, key_env='"KEY"')
-        ) as serving:
+        async with (
+            scripted(handler) as (provider, url),
+            service(
+                tmp_path, "[users]\nlimits = [{amount = 60}, {meter = 'tokens', amount = 1000}]\n" + upstream(url, key_env='"KEY"')
+            ) as serving,
+        ):
             async with serving.client.post(serving.url + CHAT, json=chat(stream=True), headers={"cookie": "a=b"}) as response:
                 steps[0].set()
                 # The head and each piece are here before the upstream goes on.
@@ -181,9 +184,11 @@ def test_levels_stand_one_above_the_other_and_who_is_refused_takes_nothing(tmp_p
 def test_a_429_is_failed_over_and_the_client_does_not_see_it(tmp_path: Path) -> None:
     async def test() -> None:
         refusing = failing(429, "Rate limit reached. Please try again in 40s.", retry_after="40")
-        async with scripted(refusing) as (east, url), scripted() as (west, other), service(
-            tmp_path, upstream(url, weight="1000000") + upstream(other, "west", limits="[{amount = 1000}]")
-        ) as serving:
+        async with (
+            scripted(refusing) as (east, url),
+            scripted() as (west, other),
+            service(tmp_path, upstream(url, weight="1000000") + upstream(other, "west", limits="[{amount = 1000}]")) as serving,
+        ):
             answers = await asyncio.gather(*(serving.post(chat()) for _ in range(20)))
             assert [answer.status for answer in answers] == [200] * 20
             assert len(west.asked) == 20 and 1 <= len(east.asked) <= 20
@@ -221,14 +226,20 @@ def test_a_429_of_the_only_upstream_is_waited_out(tmp_path: Path) -> None:
         (429, "Rate limit reached for org-secret. Please try again in 3h.", 429, "rate_limit_exceeded"),
         (500, "stack trace", 502, "upstream_failed"),
         (401, f"Incorrect API key provided: {KEY}", 502, "upstream_failed"),
-        (429, "Request too large for m in organization org-secret on tokens per min (TPM): Limit 10, Requested 20.", 413, "request_too_large"),
+        (
+            429,
+            "Request too large for m in organization org-secret on tokens per min (TPM): Limit 10, Requested 20.",
+            413,
+            "request_too_large",
+        ),
     ],
 )
 def test_failures_are_bounded_and_say_nothing_of_the_account(tmp_path: Path, status: int, message: str, told: int, code: str) -> None:
     async def test() -> None:
-        async with scripted(failing(status, message)) as (provider, url), service(
-            tmp_path, upstream(url, key_env='"KEY"', limits="[{amount = 1000}, {kind = 'in_flight', amount = 5}]")
-        ) as serving:
+        async with (
+            scripted(failing(status, message)) as (provider, url),
+            service(tmp_path, upstream(url, key_env='"KEY"', limits="[{amount = 1000}, {kind = 'in_flight', amount = 5}]")) as serving,
+        ):
             answer = await serving.post(chat())
             assert answer.status == told and answer.error["code"] == code and answer.error["level"] == "upstream"
             assert 1 <= len(provider.asked) <= 3
@@ -253,9 +264,10 @@ def test_errors_that_are_the_clients_pass_as_they_are(tmp_path: Path) -> None:
 
 def test_an_upstream_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
     async def test() -> None:
-        async with scripted() as (_, url), service(
-            tmp_path, upstream("http://127.0.0.1:9/v1", "dead", weight="1000000") + upstream(url, "alive")
-        ) as serving:
+        async with (
+            scripted() as (_, url),
+            service(tmp_path, upstream("http://127.0.0.1:9/v1", "dead", weight="1000000") + upstream(url, "alive")) as serving,
+        ):
             assert [(await serving.post(chat())).status for _ in range(5)] == [200] * 5
             assert (await serving.get("/health")).json["passed_over"] == ["dead"]
             await serving.until_idle()
@@ -265,9 +277,11 @@ def test_an_upstream_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
 
 def test_models_go_where_they_are_served(tmp_path: Path) -> None:
     async def test() -> None:
-        async with scripted() as (east, url), scripted() as (west, other), service(
-            tmp_path, upstream(url, models='["a", "both"]') + upstream(other, "west", models='["b", "both"]')
-        ) as serving:
+        async with (
+            scripted() as (east, url),
+            scripted() as (west, other),
+            service(tmp_path, upstream(url, models='["a", "both"]') + upstream(other, "west", models='["b", "both"]')) as serving,
+        ):
             assert (await serving.post(chat(model="a"))).status == 200 and len(east.asked) == 1
             assert (await serving.post(chat(model="b"))).status == 200 and len(west.asked) == 1
             missing = await serving.post(chat(model="c"))
@@ -306,9 +320,12 @@ def test_a_killed_upstream_breaks_streams_off_and_leaks_nothing(tmp_path: Path) 
     async def test() -> None:
         config = "[global]\nlimits = [{kind = 'in_flight', amount = 50}]\n"
         # Slow enough to be in the middle when it dies.
-        async with emulator("--latency-scale", "5") as provider, service(
-            tmp_path, config + upstream(provider.url, limits="[{amount = 1000}, {kind = 'in_flight', amount = 50}]")
-        ) as serving:
+        async with (
+            emulator("--latency-scale", "5") as provider,
+            service(
+                tmp_path, config + upstream(provider.url, limits="[{amount = 1000}, {kind = 'in_flight', amount = 50}]")
+            ) as serving,
+        ):
 
             async def stream(number: int, begun: List[int]) -> bool:
                 async with serving.client.post(serving.url + CHAT, json=chat(f"r{number}", stream=True, max_tokens=4000)) as response:
@@ -341,9 +358,10 @@ def test_a_killed_upstream_breaks_streams_off_and_leaks_nothing(tmp_path: Path) 
 def test_a_killed_client_leaks_nothing(tmp_path: Path) -> None:
     async def test() -> None:
         limits = "[{amount = 1000}, {kind = 'in_flight', amount = 50}]"
-        async with emulator("--latency-scale", "5") as provider, service(
-            tmp_path, f"[global]\nlimits = {limits}\n" + upstream(provider.url, limits=limits)
-        ) as serving:
+        async with (
+            emulator("--latency-scale", "5") as provider,
+            service(tmp_path, f"[global]\nlimits = {limits}\n" + upstream(provider.url, limits=limits)) as serving,
+        ):
             script = (
                 "import asyncio, aiohttp, json, sys\n"
                 "async def one(session, number):\n"
@@ -427,7 +445,14 @@ def test_bodies_and_headers_are_bounded(tmp_path: Path) -> None:
 def test_hostile_bodies_are_answered_with_a_reason(tmp_path: Path) -> None:
     bodies = [b"", b"null", b"[]", b"\xff", b'{"model": NaN}', b"[" * 100_000, b'{"model":"\\ud800","messages":[]}', b'{"model":"a\\nb","messages":[]}',
               b'{"model":"","messages":[]}', b'{"model":["m"],"messages":[]}', b'{"messages":[]}', b'{"model":"m"}']  # fmt: skip
-    odd = [chat(n=10**40), chat(max_tokens=-1), chat(max_tokens="x"), chat(stream="yes"), {"model": "m", "messages": 3}, chat(tools=[[[]]])]
+    odd = [
+        chat(n=10**40),
+        chat(max_tokens=-1),
+        chat(max_tokens="x"),
+        chat(stream="yes"),
+        {"model": "m", "messages": 3},
+        chat(tools=[[[]]]),
+    ]
 
     async def test() -> None:
         config = "[users]\nby = 'field'\nlimits = [{amount = 1000}]\n"

@@ -58,7 +58,9 @@ def test_our_own_reader_understands_the_fields() -> None:
     assert (quota.limit, quota.remaining, quota.window) == (60, 59, 3600.0)
 
 
-@pytest.mark.parametrize("wait, whole, ms", [(0.0, "1", "1"), (0.0004, "1", "1"), (1.0, "1", "1000"), (1.0001, "2", "1001"), (None, "1", "1000")])
+@pytest.mark.parametrize(
+    "wait, whole, ms", [(0.0, "1", "1"), (0.0004, "1", "1"), (1.0, "1", "1000"), (1.0001, "2", "1001"), (None, "1", "1000")]
+)
 def test_retry_after_is_rounded_up(wait: Any, whole: str, ms: str) -> None:
     assert retry_headers(wait) == [(b"retry-after", whole.encode()), (b"retry-after-ms", ms.encode())]
 
@@ -75,7 +77,9 @@ def test_a_refusal_names_the_limit_that_is_waited_for_longest() -> None:
     full = level(Limit.requests(60), Limit.in_flight(1), clock=clock)
     permit = full.limiter.try_acquire()
     status, fields, body = refusal(Refused(full, "limit", (0, 0), False))
-    assert body["error"]["limit"]["meter"] == "in_flight" and body["error"]["retry_after"] is None and dict(fields)[b"retry-after"] == b"1"
+    assert (
+        body["error"]["limit"]["meter"] == "in_flight" and body["error"]["retry_after"] is None and dict(fields)[b"retry-after"] == b"1"
+    )
     assert permit is not None
     permit.release()
 
@@ -90,12 +94,16 @@ def test_metrics_are_what_prometheus_reads() -> None:
     text = metrics.render() + gauges(plan, 3)
     families = {found.name: found for found in parser.text_string_to_metric_families(text)}
     assert {name: found.type for name, found in families.items() if found.type != "gauge"} == {
-        **dict.fromkeys(("llmrl_requests", "llmrl_refusals", "llmrl_disconnects", "llmrl_upstream_answers", "llmrl_upstream_retries"), "counter"),
+        **dict.fromkeys(
+            ("llmrl_requests", "llmrl_refusals", "llmrl_disconnects", "llmrl_upstream_answers", "llmrl_upstream_retries"), "counter"
+        ),
         **dict.fromkeys(("llmrl_upstream_broken", "llmrl_tokens", "llmrl_config_reloads", "llmrl_users_evicted"), "counter"),
         **dict.fromkeys(("llmrl_wait_seconds", "llmrl_first_byte_seconds", "llmrl_request_seconds"), "histogram"),
     }
     assert families["llmrl_requests"].samples[0].labels == {"route": 'a"\\\n', "status": "200"}
-    waits = {sample.labels.get("le"): sample.value for sample in families["llmrl_wait_seconds"].samples if sample.name.endswith("_bucket")}
+    waits = {
+        sample.labels.get("le"): sample.value for sample in families["llmrl_wait_seconds"].samples if sample.name.endswith("_bucket")
+    }
     assert waits["0.001"] == 1 and waits["0.005"] == 2 and waits["120"] == 3 and waits["+Inf"] == 4
     amounts = {sample.labels["level"]: sample.value for sample in families["llmrl_limit_amount"].samples}
     assert amounts == {"global": 5, "upstream": 3}
@@ -125,7 +133,9 @@ def test_what_was_learned_stays_when_its_limit_is_not_changed() -> None:
     for _ in range(2):
         permit = old.nodes[0].limiter.try_acquire()
         assert permit is not None
-        permit.feedback(200, {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "50", "x-ratelimit-reset-requests": "10s"})
+        permit.feedback(
+            200, {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "50", "x-ratelimit-reset-requests": "10s"}
+        )
         permit.settle(1, 1)
     learned = old.nodes[0].limiter.limits()[0].amount
     assert learned == 60

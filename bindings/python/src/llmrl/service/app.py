@@ -34,7 +34,9 @@ MAX_MODEL, MAX_USER, MAX_CACHE_KEY = 256, 256, 1024
 class _Problem(Exception):
     """A request that is not served, and why."""
 
-    def __init__(self, status: int, message: str, code: Optional[str] = None, param: Optional[str] = None, kind: str = "invalid_request_error") -> None:
+    def __init__(
+        self, status: int, message: str, code: Optional[str] = None, param: Optional[str] = None, kind: str = "invalid_request_error"
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = error_body(message, kind, code, param)
@@ -119,7 +121,11 @@ def _page() -> Tuple[bytes, Headers]:
     script = page.partition(b"<script>")[2].partition(b"</script>")[0]
     digest = base64.b64encode(sha256(script).digest()).decode()
     policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'"
-    return page, [(b"content-security-policy", policy.encode()), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+    return page, [
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    ]
 
 
 def create_app(service: Service, started: Callable[[], None] = lambda: None) -> FastAPI:
@@ -201,7 +207,9 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
     async def health() -> Response:
         away = sorted(service.away.names())
         status = "degraded" if away else "ok"
-        return _json(200, {"status": status, "version": __version__, "seconds": round(time.monotonic() - began, 1), "passed_over": away})
+        return _json(
+            200, {"status": status, "version": __version__, "seconds": round(time.monotonic() - began, 1), "passed_over": away}
+        )
 
     @app.get("/metrics", summary="Counters for Prometheus", responses={401: ERROR})
     async def metrics(request: Request) -> Response:
@@ -227,8 +235,13 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        message = {404: f"There is no {request.method} {request.url.path}.", 405: f"Not allowed to {request.method} on {request.url.path}."}
-        body = error_body(message.get(error.status_code, str(error.detail)), "invalid_request_error", {404: "not_found"}.get(error.status_code))
+        message = {
+            404: f"There is no {request.method} {request.url.path}.",
+            405: f"Not allowed to {request.method} on {request.url.path}.",
+        }
+        body = error_body(
+            message.get(error.status_code, str(error.detail)), "invalid_request_error", {404: "not_found"}.get(error.status_code)
+        )
         return _json(error.status_code, body, [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()])
 
     @app.exception_handler(ClientDisconnect)

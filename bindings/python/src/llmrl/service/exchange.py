@@ -187,7 +187,9 @@ class Exchange:
             nodes = self._nodes().values()
             waits = [wait for node in nodes if (wait := node.limiter.wait_time()) < float("inf")]
             headers = retry_headers(min(waits, default=None))
-            message = "The upstream has refused the request because of its rate limits, as often as it may be sent. Please try again later."
+            message = (
+                "The upstream has refused the request because of its rate limits, as often as it may be sent. Please try again later."
+            )
             self.service.metrics.refusals.add("upstream", "refused")
             await self._say(429, headers, error_body(message, "requests", "rate_limit_exceeded", level="upstream"))
         else:

@@ -91,7 +91,9 @@ class Metrics:
         self.requests = Counter("llmrl_requests_total", "Requests that were answered, by route and status.", ("route", "status"))
         self.refusals = Counter("llmrl_refusals_total", "Requests that were not admitted.", ("level", "reason"))
         self.disconnects = Counter("llmrl_disconnects_total", "Requests whose client went away before the end of the answer.")
-        self.answers = Counter("llmrl_upstream_answers_total", "Answers of upstreams, by what became of the request.", ("upstream", "class"))
+        self.answers = Counter(
+            "llmrl_upstream_answers_total", "Answers of upstreams, by what became of the request.", ("upstream", "class")
+        )
         self.retries = Counter("llmrl_upstream_retries_total", "Requests that were sent again.", ("upstream",))
         self.broken = Counter("llmrl_upstream_broken_total", "Answers that broke off in the middle.", ("upstream",))
         self.tokens = Counter("llmrl_tokens_total", "Tokens that were settled.", ("model", "direction"))

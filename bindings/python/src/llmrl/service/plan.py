@@ -67,13 +67,13 @@ class Plan:
         self.config = config
         self.notes: list[str] = []
         self.clients = None if config.clients is None else Clients(config.clients)
-        self.all = self._level("global", "", config.all, old.all if old else None) if config.all else None
-        self.models = {
+        self.all: Optional[Level] = self._level("global", "", config.all, old.all if old else None) if config.all else None
+        self.models: Mapping[str, Level] = {
             name: self._level("model", name, limits, old.models.get(name) if old else None) for name, limits in config.models.items()
         }
         self.users = self._users(config.users, old)
         before = {node.upstream.name: node for node in old.nodes} if old else {}
-        self.nodes = tuple(self._node(upstream, before.get(upstream.name)) for upstream in config.upstreams)
+        self.nodes: Tuple[Node, ...] = tuple(self._node(upstream, before.get(upstream.name)) for upstream in config.upstreams)
         self._routers: dict[frozenset[str], Router] = {}
 
     def _limiter(self, where: str, limits: Limits, raise_limits: bool, old: Optional[Limiter], was: Limits) -> Limiter:

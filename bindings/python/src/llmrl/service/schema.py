@@ -91,7 +91,7 @@ def _outside(value: Any, rule: Schema) -> bool:
         return "pattern" in rule and not re.fullmatch(rule["pattern"][1:-1], value)
     if kind == "array":
         return not rule["minItems"] <= len(value) <= rule["maxItems"]
-    return kind == "object" and len(value) < rule.get("minProperties", 0)
+    return kind == "object" and bool(len(value) < rule.get("minProperties", 0))
 
 
 def complaints(value: Any, rule: Schema, where: str = "") -> Iterator[str]:
@@ -112,7 +112,7 @@ def complaints(value: Any, rule: Schema, where: str = "") -> Iterator[str]:
 
 def _of_table(table: Mapping[str, Any], rule: Schema, where: str) -> Iterator[str]:
     known: Mapping[str, Schema] = rule.get("properties", {})
-    others = rule["additionalProperties"] if "additionalProperties" in rule else False
+    others: Any = rule["additionalProperties"]
     for key, value in table.items():
         path = f"{where}.{key}" if where else key
         if key in known:
@@ -124,9 +124,7 @@ def _of_table(table: Mapping[str, Any], rule: Schema, where: str) -> Iterator[st
             yield from complaints(value, others, path)
     for key in rule.get("required", ()):
         if key not in table:
-            yield f"{where}.{key} is missing; it must be {accepts(known[key])}" if where else (
-                f"{key} is missing; it must be {accepts(known[key])}"
-            )
+            yield f"{where}.{key}".lstrip(".") + f" is missing; it must be {accepts(known[key])}"
 
 
 def with_defaults(table: Mapping[str, Any], rule: Schema) -> dict[str, Any]:

@@ -131,7 +131,9 @@ class Service:
         headers = {"authorization": f"Bearer {upstream.key.reveal()}"} if upstream.key else {}
         timeout = aiohttp.ClientTimeout(total=10)
         try:
-            async with self.client.get(f"{upstream.base_url}/models", headers=headers, timeout=timeout, allow_redirects=False) as answer:
+            async with self.client.get(
+                f"{upstream.base_url}/models", headers=headers, timeout=timeout, allow_redirects=False
+            ) as answer:
                 data = (await answer.json(content_type=None))["data"] if answer.status == 200 else []
             return [str(model["id"]) for model in data[:10_000]]
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, KeyError, TypeError):

@@ -149,7 +149,9 @@ def gauges(plan: Plan, active: int) -> str:
     labels = ("level", "name", "limit", "index")
     text = family("llmrl_limit_amount", "gauge", "The limit as it is in force now.", labels, ((l, s.amount) for l, s in states))
     text += family("llmrl_limit_available", "gauge", "What could be admitted now.", labels, ((l, s.available) for l, s in states))
-    text += family("llmrl_limit_paused_seconds", "gauge", "For how long it still admits nothing.", labels, ((l, s.paused) for l, s in states))
+    text += family(
+        "llmrl_limit_paused_seconds", "gauge", "For how long it still admits nothing.", labels, ((l, s.paused) for l, s in states)
+    )
     shared = list(plan.shared_levels())
     waiting = (((of.kind, of.name), of.limiter.stats().waiting) for of in shared)
     text += family("llmrl_waiting", "gauge", "Requests in the queue.", ("level", "name"), waiting)

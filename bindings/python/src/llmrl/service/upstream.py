@@ -95,7 +95,9 @@ def passed_on(headers: Iterable[Tuple[bytes, bytes]]) -> dict[str, str]:
 def passed_back(headers: Iterable[Tuple[bytes, bytes]]) -> List[Tuple[bytes, bytes]]:
     """The headers of an upstream's answer that go to the client."""
     lower = ((name.lower(), value) for name, value in headers)
-    return [(name, value) for name, value in lower if (text := name.decode("latin-1")) not in _KEPT_BACK and not text.startswith(_ACCOUNT)]
+    return [
+        (name, value) for name, value in lower if (text := name.decode("latin-1")) not in _KEPT_BACK and not text.startswith(_ACCOUNT)
+    ]
 
 
 class Answer:
