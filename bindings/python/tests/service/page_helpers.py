@@ -125,7 +125,7 @@ async def shoot(path: Path, seconds: float, dark: bool = False) -> None:
 def _shoot(url: str, path: Path, dark: bool) -> None:
     import time
 
-    with browser(dark, "1200,1320") as driver:
+    with browser(dark, "1200,1200") as driver:
         driver.get(url)
         time.sleep(5)
         driver.save_screenshot(str(path))

@@ -19,9 +19,8 @@ HEAD = "[server]\nport = 0\n"
 
 
 def test_a_new_file_changes_limits_in_place_and_drops_nothing(tmp_path: Path) -> None:
-    go = asyncio.Event()
-
     async def test() -> None:
+        go = asyncio.Event()
         async with scripted(held(go)) as (provider, url), scripted() as (another, other):
             config = "[global]\nlimits = [{{amount = 100, per = 3600}}, {{kind = 'in_flight', amount = {}}}]\n"
             async with service(tmp_path, HEAD + config.format(1) + upstream(url)) as serving:
@@ -74,9 +73,8 @@ def test_what_needs_a_restart_or_begins_anew_is_said(tmp_path: Path) -> None:
 
 
 def test_stopping_lets_requests_end_and_takes_no_new_ones(tmp_path: Path) -> None:
-    go = asyncio.Event()
-
     async def test() -> None:
+        go = asyncio.Event()
         config = HEAD + "log = 'json'\n[global]\nlimits = [{kind = 'in_flight', amount = 1}]\n"
         async with scripted(held(go)) as (provider, url), service(tmp_path, config + upstream(url)) as serving:
             first = asyncio.ensure_future(serving.post(chat("first")))
@@ -105,9 +103,8 @@ def test_stopping_lets_requests_end_and_takes_no_new_ones(tmp_path: Path) -> Non
 
 
 def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
-    never = asyncio.Event()
-
     async def test() -> None:
+        never = asyncio.Event()
         config = HEAD + "shutdown = 1\n[global]\nlimits = [{kind = 'in_flight', amount = 1}]\n"
         async with scripted(held(never)) as (provider, url), service(tmp_path, config + upstream(url)) as serving:
             answers = [asyncio.ensure_future(serving.post(chat(f"{number}"))) for number in range(2)]

@@ -30,7 +30,7 @@ PIECES = [
 
 
 def test_a_stream_passes_byte_for_byte_and_piece_by_piece_and_is_settled(tmp_path: Path) -> None:
-    steps = [asyncio.Event() for _ in PIECES]
+    steps: List[asyncio.Event] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-ratelimit-remaining-requests": "3"})
@@ -41,6 +41,7 @@ def test_a_stream_passes_byte_for_byte_and_piece_by_piece_and_is_settled(tmp_pat
         return response
 
     async def test() -> None:
+        steps.extend(asyncio.Event() for _ in PIECES)
         async with (
             scripted(handler) as (provider, url),
             service(
@@ -93,9 +94,8 @@ def test_every_answer_carries_the_limits_and_they_are_what_our_own_reader_expect
 
 
 def test_a_request_waits_in_its_turn(tmp_path: Path) -> None:
-    go = asyncio.Event()
-
     async def test() -> None:
+        go = asyncio.Event()
         config = "[global]\nlimits = [{kind = 'in_flight', amount = 1}]\n"
         async with scripted(held(go)) as (provider, url), service(tmp_path, config + upstream(url)) as serving:
             first = asyncio.ensure_future(serving.post(chat("first")))
@@ -296,9 +296,8 @@ def test_models_go_where_they_are_served(tmp_path: Path) -> None:
 
 
 def test_a_client_that_goes_away_cancels_its_wait_and_its_upstream_request(tmp_path: Path) -> None:
-    go = asyncio.Event()
-
     async def test() -> None:
+        go = asyncio.Event()
         config = "[global]\nlimits = [{kind = 'in_flight', amount = 1}]\n"
         async with scripted(held(go)) as (provider, url), service(tmp_path, config + upstream(url)) as serving:
             first = asyncio.ensure_future(serving.post(chat()))
