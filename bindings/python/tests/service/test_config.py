@@ -194,6 +194,17 @@ def test_the_configuration_in_the_help_is_right(monkeypatch: pytest.MonkeyPatch)
     assert len(parse(EPILOG.partition("begins:\n")[2].partition("  llmrl serve --check")[0]).upstreams) == 1
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/serve.md"])
+def test_the_configurations_in_the_documentation_are_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, variable in enumerate(("OPENAI_API_KEY", "WEST_API_KEY", "SHOP_KEY", "BATCH_KEY", "LLMRL_ADMIN_KEY")):
+        monkeypatch.setenv(variable, f"sk-{number}")
+    text = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
+    examples = [part.partition("```")[0] for part in text.split("```toml")[1:]]
+    assert examples
+    for example in examples:
+        assert parse(example).upstreams[0].name == "east"
+
+
 def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "limits.toml"
     file.write_text(UPSTREAM)

@@ -104,7 +104,7 @@ def refusal(refused: Refused) -> Tuple[int, Headers, dict[str, Any]]:
     more: dict[str, Any] = {"level": level.kind, "limit": limit}
     if refused.reason == "oversize":
         message = (
-            f"The request is larger than the limit of {of}, {state.amount} {_unit(state)}, and would never be admitted. Send less."
+            f"The request is larger than the limit of {of}, {state.amount} {_unit(state)}, and would never be admitted. Send less, or a smaller max_tokens."
         )
         return 413, [], error_body(message, "invalid_request_error", "request_too_large", **more)
     headers = retry_headers(refused.wait)

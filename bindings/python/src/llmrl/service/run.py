@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
+from ipaddress import ip_address
 from math import ceil
 from pathlib import Path
 
@@ -53,6 +55,10 @@ def serve(config: Config, path: Path) -> int:
         print(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         event("started", pid=os.getpid(), host=host, port=port, upstreams=len(config.upstreams))
 
+    if not ip_address(host).is_loopback:
+        for table, given in (("clients", config.clients), ("admin", config.admin)):
+            if given is None:
+                event("open to everybody who reaches the port", logging.WARNING, without=f"[{table}]")
     settings = uvicorn.Config(
         create_app(service, started),
         http="h11",  # the one whose headers are bounded
