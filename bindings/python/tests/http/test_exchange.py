@@ -9,7 +9,7 @@ import pytest
 from conftest import collect, until, until_async
 
 from llmrl import Chain, Charging, Closed, Limit, Limiter, LimiterMap, Router, Weights
-from llmrl.http import Counts, Estimator, Throttle, Usage, _exchange, backoff
+from llmrl.http import Counts, Estimator, Throttle, Usage, _exchange, _wait, backoff
 
 URL = "/v1/chat/completions"
 # 40 bytes: 10 tokens, and 30 of output.
@@ -83,7 +83,7 @@ def test_a_refusal_gives_back_its_tokens_and_is_tried_again(limiter):
     assert limiter.stats().in_flight == 0 and left(limiter)[1] == 1000
     # The limiter itself holds the next one back.
     assert limiter.wait_time() > 0
-    assert not exchange.exhausted
+    assert not exchange.final
 
 
 def test_tries_are_bounded(limiter, clock):
@@ -95,7 +95,7 @@ def test_tries_are_bounded(limiter, clock):
     clock.advance(60)
     exchange.wait()
     assert exchange.answered(429, {"retry-after": "1"}, REFUSAL) is None
-    assert exchange.exhausted and exchange.tries == 3 and limiter.stats().in_flight == 0
+    assert exchange.final and exchange.tries == 3 and limiter.stats().in_flight == 0
     assert exchange._throttle.counts() == Counts(requests=1, tries=3, refused=3)
 
 
@@ -143,7 +143,7 @@ def test_back_off():
 def test_time_that_is_left(limiter):
     exchange = admitted(limiter, timeout=5)
     # Ten seconds would be too late.
-    assert exchange.answered(503, {"retry-after": "10"}, b"") is None and exchange.exhausted
+    assert exchange.answered(503, {"retry-after": "10"}, b"") is None and exchange.final
 
 
 @pytest.mark.parametrize(
@@ -280,14 +280,14 @@ def test_one_that_is_interrupted_there_gives_back_what_comes_later(api, monkeypa
     limiter = api.Limiter(Limit.in_flight(1))
     held = limiter.try_acquire()
 
-    class Interrupted(_exchange.Future):  # type: ignore[type-arg]
+    class Interrupted(_wait.Future):  # type: ignore[type-arg]
         def result(self, timeout=None):
             if not self.done():
                 until(lambda: limiter.stats().waiting == 1)
                 raise KeyboardInterrupt
             return super().result(timeout)
 
-    monkeypatch.setattr(_exchange, "Future", Interrupted)
+    monkeypatch.setattr(_wait, "Future", Interrupted)
 
     async def main() -> None:
         with pytest.raises(KeyboardInterrupt):

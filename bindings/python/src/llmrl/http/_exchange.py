@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from asyncio import _get_running_loop
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Optional
 
 from .._errors import Error
@@ -14,6 +11,7 @@ from .._feedback import Advice, Headers
 from .._router import Node, Routed
 from ._request import Ask
 from ._usage import Usage, UsageReader
+from ._wait import wait_anywhere
 
 if TYPE_CHECKING:
     from ._throttle import Throttle
@@ -61,23 +59,23 @@ class Exchange:
     object is forgotten. After the first outcome ``end`` and ``drop`` do nothing.
     """
 
-    __slots__ = ("ask", "node", "tries", "exhausted", "_throttle", "_limiter", "_permit", "_reader", "_cost", "_end", "__weakref__")
+    __slots__ = ("ask", "node", "tries", "final", "_throttle", "_limiter", "_permit", "_reader", "_cost", "_end", "__weakref__")
 
-    def __init__(self, throttle: Throttle, ask: Ask, limiter: Any) -> None:
+    def __init__(self, throttle: Throttle, ask: Ask, limiter: Any, timeout: Optional[float]) -> None:
         self.ask = ask
         """What the request asks for."""
         self.node: Optional[Node] = None
         """Where it is to be sent, if a Router has admitted it."""
         self.tries = 0
         """How often it was admitted."""
-        self.exhausted = False
-        """Whether its last answer would have been worth another try, but there were no more."""
+        self.final = False
+        """Whether it has been tried as often as is sensible: whoever stands above need not try again."""
         self._throttle = throttle
         self._limiter = limiter
         self._permit: Any = None
         self._reader: Optional[UsageReader] = None
         self._cost = throttle._estimate(ask)
-        self._end = None if throttle.timeout is None else time.monotonic() + throttle.timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
 
     def __del__(self) -> None:
         # As far as __init__ has come.
@@ -98,14 +96,18 @@ class Exchange:
         self.tries += 1
         self._throttle._count(tries=1, requests=1 if self.tries == 1 else 0)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to wait for: else the request is to pass as it is."""
+        return self._limiter is not None
+
     def wait(self) -> None:
         """Block this thread until the request is admitted. Raises as ``acquire`` does: Never, DeadlineExceeded, QueueFull, Closed.
 
         In a thread whose event loop runs (a notebook's cell) it blocks that loop, as the synchronous request will that is to follow.
         """
         if self._limiter is not None:
-            acquire = self._acquire()
-            self._admitted(acquire.wait() if _get_running_loop() is None else _wait_aside(acquire))
+            self._admitted(wait_anywhere(self._acquire()))
 
     async def admit(self) -> None:
         """Wait until the request is admitted. Raises as ``acquire`` does."""
@@ -135,7 +137,9 @@ class Exchange:
             self._settle(0, 0)
         self._throttle._count(refused=int(refused), failed=int(not refused and status >= 400))
         wanted = advice.answer_class in _LIMITS or self._throttle.retry_errors
-        return self._again(advice.wait) if advice.retry and wanted else None
+        again = self._again(advice.wait) if advice.retry and wanted else None
+        self.final = again is None and (refused or wanted) and self._throttle.retries > 0
+        return again
 
     def lost(self, sent: bool = True) -> Optional[float]:
         """There was no answer: the connection broke, or (not ``sent``) none came about. Seconds after which to try again, or None."""
@@ -144,14 +148,9 @@ class Exchange:
         return self._again(None) if self._throttle.retry_errors and self._limiter is not None else None
 
     def _again(self, wait: Optional[float]) -> Optional[float]:
-        if self.tries > self._throttle.retries:
-            self.exhausted = True
-            return None
         seconds = backoff(wait, self.tries)
-        if (wait or 0.0) > MAX_WAIT or (self._end is not None and time.monotonic() + seconds >= self._end):
-            self.exhausted = True
-            return None
-        return seconds
+        late = self._end is not None and time.monotonic() + seconds >= self._end
+        return None if self.tries > self._throttle.retries or (wait or 0.0) > MAX_WAIT or late else seconds
 
     @staticmethod
     def _feedback(permit: Any, status: int, headers: Headers, body: bytes) -> Optional[Advice]:
@@ -212,28 +211,3 @@ def _header(headers: Headers, name: str) -> str:
         if key.lower() == name:
             return value
     return ""
-
-
-def _wait_aside(acquire: Any) -> Any:
-    """``acquire.wait()`` in another thread."""
-    future: Future[Any] = Future()
-
-    def wait() -> None:
-        try:
-            future.set_result(acquire.wait())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=wait, daemon=True).start()
-    try:
-        return future.result()
-    except BaseException:
-        # Interrupted: what is granted later, nobody will use.
-        future.add_done_callback(_cancel_granted)
-        raise
-
-
-def _cancel_granted(future: Future[Any]) -> None:
-    if future.exception() is None:
-        granted = future.result()
-        (granted.permit if isinstance(granted, Routed) else granted).cancel()

@@ -64,6 +64,10 @@ class _Cost:
         return input, output, 0, 0
 
 
+def _timeout(value: Number) -> float:
+    return seconds("timeout", value, "None or seconds >= 0")
+
+
 class Throttle:
     """A limiter for requests over HTTP: with the rule by which they are charged, their estimates, and how often they are tried.
 
@@ -95,7 +99,7 @@ class Throttle:
         self.limiter = limiter
         self.charging = Charging.of(charging) if isinstance(charging, str) else charging
         self.retries = whole("retries", retries, 0, 100)
-        self.timeout = None if timeout is None else seconds("timeout", timeout, "None or seconds >= 0")
+        self.timeout = None if timeout is None else _timeout(timeout)
         self.retry_errors = retry_errors
         self.estimator = Estimator(count=counter()) if estimator is None else estimator
         self._rules: Dict[str, Charging] = {"": Charging()}
@@ -107,13 +111,14 @@ class Throttle:
         """A Throttle as it is; of anything else one with the defaults."""
         return limiter if isinstance(limiter, Throttle) else cls(limiter)
 
-    def exchange(self, url: str, body: bytes = b"", method: str = "POST") -> Exchange:
-        """A request begins. Only a POST is limited; what else there is to ask, as for a list of models, passes."""
+    def exchange(self, url: str, body: bytes = b"", method: str = "POST", timeout: Optional[Number] = None) -> Exchange:
+        """A request begins. Only a POST is limited; what else there is to ask, as for a list of models, passes. ``timeout``: another
+        one for this request."""
         ask = read_request(url, body)
         limiter: Any = None
         if method.upper() == "POST":
             limiter = self.limiter if hasattr(self.limiter, "acquire") else self.limiter(ask)
-        return Exchange(self, ask, limiter)
+        return Exchange(self, ask, limiter, self.timeout if timeout is None else _timeout(timeout))
 
     def counts(self) -> Counts:
         """What became of the requests until now."""
