@@ -15,7 +15,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="needs the service extra: pip in
 pytest.importorskip("fastapi", reason="needs the service extra: pip install 'llmrl[service]'")
 pytest.importorskip("uvicorn", reason="needs the service extra: pip install 'llmrl[service]'")
 
-from service_helpers import CHAT, Service, chat, emulator, run, service, upstream
+from service_helpers import CHAT, chat, emulator, run, service, upstream
 
 from llmrl.cli.emulate_model import count_tokens
 
@@ -40,11 +40,11 @@ def resident(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
-async def stream(serving: Service, number: int, together: "asyncio.Barrier") -> Tuple[str, str]:
+async def stream(client: "aiohttp.ClientSession", url: str, number: int, together: "asyncio.Barrier") -> Tuple[str, str]:
     """The id of the answer, and its text; each of its tokens is there exactly once."""
     body = chat(f"client {number}", stream=True, max_tokens=100, user=f"user-{number % 50}", stream_options={"include_usage": True})
     raw = b""
-    async with serving.client.post(serving.url + CHAT, data=json.dumps(body).encode()) as response:
+    async with client.post(url, data=json.dumps(body).encode()) as response:
         assert response.status == 200
         # All of them are open at the same time.
         await together.wait()
@@ -78,7 +78,11 @@ def test_a_thousand_streams_at_a_time(tmp_path: Path) -> None:
             sizes: List[float] = []
             for _ in range(WAVES):
                 together = asyncio.Barrier(CLIENTS)
-                found = await asyncio.gather(*(stream(serving, number, together) for number in range(CLIENTS)))
+                # Each has a connection of its own; one that was kept could be closed by the server at the wrong moment.
+                connector = aiohttp.TCPConnector(limit=0, force_close=True)
+                async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as client:
+                    asked = (stream(client, serving.url + CHAT, number, together) for number in range(CLIENTS))
+                    found = await asyncio.gather(*asked)
                 answers.update(found)
                 texts.append({number: text for number, (_, text) in enumerate(found)})
                 await serving.until_idle()

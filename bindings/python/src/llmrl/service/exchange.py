@@ -55,6 +55,7 @@ class Exchange:
         self.levels = self.plan.levels(who.user, job.ask.model)
         self.failed: set[str] = set()
         self.status = 0
+        self.answered = False
         self.sent_upstream = False
         self.usage: Optional[Usage] = None
         self.waited = 0.0
@@ -69,6 +70,9 @@ class Exchange:
         gone = asyncio.ensure_future(_gone(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            # The end of the answer is told in the same way as the client's going away.
+            if self.answered:
+                await asyncio.wait({work})
             if not work.done():
                 self.outcome = "disconnected"
                 self.service.metrics.disconnects.add()
@@ -206,7 +210,7 @@ class Exchange:
         finally:
             self.usage = answer.usage
         self.service.metrics.answers.add(node.upstream.name, "ok" if answer.status < 400 else "other")
-        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._finish(b"")
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.status = status
@@ -217,7 +221,11 @@ class Exchange:
         raw = json.dumps(body).encode()
         more: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
         await self._start(status, [*headers, *more])
-        await self.send({"type": "http.response.body", "body": raw, "more_body": False})
+        await self._finish(raw)
+
+    async def _finish(self, rest: bytes) -> None:
+        self.answered = True
+        await self.send({"type": "http.response.body", "body": rest, "more_body": False})
 
     def _log(self) -> None:
         usage, seconds = self.usage, time.monotonic() - self.who.arrived

@@ -20,6 +20,8 @@ from .logs import configure, event
 from .service import Service
 
 BACKLOG = 2048
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: longer than the minute for which proxies keep theirs, so that they close first."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -68,6 +70,7 @@ def serve(config: Config, path: Path) -> int:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=ceil(server.shutdown),
         h11_max_incomplete_event_size=server.max_header,
     )
