@@ -45,7 +45,9 @@ def test_a_stream_passes_byte_for_byte_and_piece_by_piece_and_is_settled(tmp_pat
         async with (
             scripted(handler) as (provider, url),
             service(
-                tmp_path, "[users]\nlimits = [{amount = 60}, {meter = 'tokens', amount = 1000}]\n" + upstream(url, key_env='"KEY"')
+                tmp_path,
+                "[users]\nlimits = [{amount = 60}, {meter = 'tokens', amount = 1000, per = 316224000}]\n"
+                + upstream(url, key_env='"KEY"'),
             ) as serving,
         ):
             async with serving.client.post(serving.url + CHAT, json=chat(stream=True), headers={"cookie": "a=b"}) as response:
@@ -60,8 +62,7 @@ def test_a_stream_passes_byte_for_byte_and_piece_by_piece_and_is_settled(tmp_pat
                 assert await response.content.read() == b"" and got == b"".join(PIECES)
             await serving.until_idle()
             limits = (await serving.get("/v1/limits")).json["data"][0]["limits"]
-            # A bucket that has been refilling for a moment is at most full.
-            assert limits[1]["available"] >= 1000 - 11 - 3
+            assert limits[1]["available"] == 1000 - 11 - 3, "not what was estimated"
             metrics = (await serving.get("/metrics")).body.decode()
             assert 'llmrl_tokens_total{model="other",direction="input"} 11' in metrics
             assert 'llmrl_tokens_total{model="other",direction="output"} 3' in metrics
@@ -238,13 +239,19 @@ def test_failures_are_bounded_and_say_nothing_of_the_account(tmp_path: Path, sta
     async def test() -> None:
         async with (
             scripted(failing(status, message)) as (provider, url),
-            service(tmp_path, upstream(url, key_env='"KEY"', limits="[{amount = 1000}, {kind = 'in_flight', amount = 5}]")) as serving,
+            service(
+                tmp_path,
+                "[users]\nlimits = [{amount = 3, per = 316224000}]\n"
+                + upstream(url, key_env='"KEY"', limits="[{amount = 1000}, {kind = 'in_flight', amount = 5}]"),
+            ) as serving,
         ):
             answer = await serving.post(chat())
             assert answer.status == told and answer.error["code"] == code and answer.error["level"] == "upstream"
             assert 1 <= len(provider.asked) <= 3
             assert KEY.encode() not in answer.body and b"org-secret" not in answer.body and b"trace" not in answer.body
             await serving.until_idle()
+            limits = (await serving.get("/v1/limits")).json["data"][0]["limits"]
+            assert limits[0]["available"] == 3, "what was only refused costs the user nothing"
             everything = (await serving.get("/metrics")).body + (await serving.get("/status")).body
             serving.signal(signal.SIGTERM)
             assert await serving.ended() == 0

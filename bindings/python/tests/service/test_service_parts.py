@@ -69,14 +69,14 @@ def test_a_refusal_names_the_limit_that_is_waited_for_longest() -> None:
     clock = ManualClock()
     of = level(Limit.requests(60, burst=1), Limit.tokens(600), clock=clock)
     of.limiter.try_acquire(600)
-    status, fields, body = refusal(Refused(of, "limit", (100, 200), False))
+    status, fields, body = refusal(Refused(of, "limit", (100, 200)))
     assert status == 429 and dict(fields)[b"retry-after"] == b"30"
     assert body["error"]["limit"]["meter"] == "tokens" and body["error"]["level"] == "user" and body["error"]["type"] == "tokens"
     assert body["error"]["retry_after"] == 30.0
     assert "user 'ann'" in body["error"]["message"] and "600 tokens in 60 s" in body["error"]["message"]
     full = level(Limit.requests(60), Limit.in_flight(1), clock=clock)
     permit = full.limiter.try_acquire()
-    status, fields, body = refusal(Refused(full, "limit", (0, 0), False))
+    status, fields, body = refusal(Refused(full, "limit", (0, 0)))
     assert (
         body["error"]["limit"]["meter"] == "in_flight" and body["error"]["retry_after"] is None and dict(fields)[b"retry-after"] == b"1"
     )

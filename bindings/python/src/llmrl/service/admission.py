@@ -16,12 +16,11 @@ Cost = Tuple[int, int]
 class Refused(Exception):
     """A request that was not admitted: which level has refused it, why, and for how long that stands."""
 
-    def __init__(self, level: Level, reason: str, cost: Cost, waited: bool) -> None:
+    def __init__(self, level: Level, reason: str, cost: Cost) -> None:
         super().__init__(f"{level.kind} {level.name}: {reason}")
         self.level = level
         self.reason = reason
         """``limit``, ``queue_full``, ``oversize`` or ``closed``."""
-        self.waited = waited
         self.wait = _wait(level.limiter, cost)
         """Seconds until it would be admitted if nobody else came; None if nobody knows."""
         self.limit = _binding(level.limiter, cost)
@@ -71,26 +70,26 @@ def _reason(error: Error) -> str:
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "closed")
 
 
-async def pass_levels(levels: Sequence[Level], cost: Cost, deadline: Deadline, waits: bool) -> Optional[ChainPermit]:
+async def pass_levels(levels: Sequence[Level], cost: Cost, deadline: Deadline) -> Optional[ChainPermit]:
     """A permit of all levels, None where there are none. Raises Refused; cancelled, it gives everything back."""
     if not levels:
         return None
     try:
-        return await Chain(*(level.limiter for level in levels)).acquire(*cost, timeout=deadline.left() if waits else 0)
+        return await Chain(*(level.limiter for level in levels)).acquire(*cost, timeout=deadline.left())
     except Error as error:
-        raise Refused(levels[error.level or 0], _reason(error), cost, waits) from None
+        raise Refused(levels[error.level or 0], _reason(error), cost) from None
 
 
 async def pass_upstream(
-    plan: Plan, nodes: dict[str, Node], cost: Cost, deadline: Deadline, waits: bool, key: Optional[str] = None
+    plan: Plan, nodes: dict[str, Node], cost: Cost, deadline: Deadline, key: Optional[str] = None
 ) -> Tuple[Node, Permit]:
     """An upstream and its permit: of these the one that admits the request soonest. Raises Refused."""
     router = plan.router(nodes)
     try:
-        routed = await router.acquire(*cost, timeout=deadline.left() if waits else 0, key=key)
+        routed = await router.acquire(*cost, timeout=deadline.left(), key=key)
     except (Error, NoNode) as error:
         level = _closest(nodes, cost)
-        raise Refused(level, _reason(error), cost, waits) from None
+        raise Refused(level, _reason(error), cost) from None
     return nodes[str(routed.node.name)], routed.permit
 
 

@@ -50,7 +50,6 @@ class Exchange:
         self.key = key
         """Requests with the same key go to the same upstream while it admits them, for the sake of its cache."""
         admission = self.plan.config.admission
-        self.waits = admission.policy == "wait"
         self.deadline = Deadline.after(admission.patience)
         self.levels = self.plan.levels(who.user, job.ask.model)
         self.failed: set[str] = set()
@@ -101,7 +100,7 @@ class Exchange:
         try:
             cost = (self.job.prompt, self.job.expected)
             began = time.monotonic()
-            permit = await pass_levels(self.levels, cost, self.deadline, self.waits)
+            permit = await pass_levels(self.levels, cost, self.deadline)
             self.waited += time.monotonic() - began
             await self._attempts()
         except Refused as refused:
@@ -135,7 +134,7 @@ class Exchange:
             nodes = self._nodes()
             cost = _most([self.job.reserve(node.upstream.charging) for node in nodes.values()])
             began = time.monotonic()
-            node, permit = await pass_upstream(self.plan, nodes, cost, self.deadline, self.waits, self.key)
+            node, permit = await pass_upstream(self.plan, nodes, cost, self.deadline, self.key)
             self.waited += time.monotonic() - began
             self.upstream = node.upstream.name
             self.attempts = attempt + 1
@@ -165,7 +164,7 @@ class Exchange:
         if not self.failed >= self._nodes().keys():
             return True
         pause = backoff(None, attempt)
-        if not self.waits or pause > self.deadline.left():
+        if pause > self.deadline.left():
             return False
         await asyncio.sleep(pause)
         return True

@@ -103,16 +103,13 @@ def refusal(refused: Refused) -> Tuple[int, Headers, dict[str, Any]]:
     }
     more: dict[str, Any] = {"level": level.kind, "limit": limit}
     if refused.reason == "oversize":
-        message = (
-            f"The request is larger than the limit of {of}, {state.amount} {_unit(state)}, and would never be admitted. Send less, or a smaller max_tokens."
-        )
+        message = f"The request is larger than the limit of {of}, {state.amount} {_unit(state)}, and would never be admitted. Send less, or a smaller max_tokens."
         return 413, [], error_body(message, "invalid_request_error", "request_too_large", **more)
     headers = retry_headers(refused.wait)
     if refused.reason != "limit":
         message = f"Too many requests wait for the limit of {of} already. Try again later."
         return 503, headers, error_body(message, "server_error", "queue_full", **more)
     when = "when others have ended" if refused.wait is None else f"in {refused.wait:.3f} s"
-    how = "It could not be admitted in the time for which requests may wait. " if refused.waited else ""
-    message = f"Rate limit of {of} reached: {state.amount} {_unit(state)}. {how}Please try again {when}."
+    message = f"Rate limit of {of} reached: {state.amount} {_unit(state)}. Please try again {when}."
     kind = "requests" if state.meter in ("requests", "in_flight") else "tokens"
     return 429, headers, error_body(message, kind, "rate_limit_exceeded", retry_after=refused.wait, **more)

@@ -154,12 +154,9 @@ async def sent(client: aiohttp.ClientSession, node: Node, permit: Permit, job: J
         async with client.post(
             upstream.base_url + job.path, data=job.body, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
-            try:
-                answer = await _answered(response, permit)
-                yield answer
-            except BaseException:
-                response.close()  # what is left of it nobody wants: the upstream is to stop
-                raise
+            # Leaving this before the end closes the connection: the upstream is to stop.
+            answer = await _answered(response, permit)
+            yield answer
             if answer.status >= 400:
                 permit.settle(0, 0)  # counted as a request; it never reached the model
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
