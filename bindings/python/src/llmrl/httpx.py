@@ -71,7 +71,12 @@ class _Watched:
 
     def _beginning(self) -> bytes:
         """As much of what was read ahead as is worth to be looked at."""
-        return b"".join(self._plain.pieces(b"".join(self._head)))[:MAX_ERROR]
+        seen = b""
+        for piece in self._plain.pieces(b"".join(self._head)):
+            seen += piece
+            if len(seen) >= MAX_ERROR:
+                break
+        return seen
 
 
 class _SyncWatched(_Watched):

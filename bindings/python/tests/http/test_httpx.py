@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
 
 import pytest
 from conftest import collect, until, until_async
@@ -359,6 +360,27 @@ def test_many_threads(limiter):
             thread.join()
         until(lambda: used(limiter) == (40 * USED, 0))
         assert max(most) <= 3 and throttle.counts() == Counts(40, 40, 40, 0, 0, 40 * 12, 40 * 7)
+
+
+def test_a_bomb_is_not_unpacked(package, limiter):
+    bomb = squeezed(Answer(429, b"x" * (16 << 20), {"retry-after-ms": "1"}))
+    with serving(bomb, chat()) as server, package.Client(transport=Transport(limiter)) as client:
+        tracemalloc.start()
+        try:
+            assert client.post(server.url + "/v1/chat/completions", json=ASK).status_code == 200
+            # That of the server, too, which is of this process.
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_proxies_stay_and_are_limited(package, limiter):
+    with serving(chat()) as server:
+        direct = package.HTTPTransport()
+        with limited(package.Client(mounts={"http://": direct, "all://none": None}), limiter) as client:
+            assert client.post(server.url + "/v1/chat/completions", json=ASK).status_code == 200
+            assert None in client._mounts.values() and direct not in client._mounts.values()
+    assert used(limiter) == (USED, 0)
 
 
 def test_clients_that_cannot_be_limited(limiter):
