@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import sys
@@ -32,26 +33,14 @@ def chromium() -> str:
     """The browser. Where there is none the test is left out, and says so; in CI that is a failure."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
-    missing = (
-        "selenium (pip install 'llmrl[test-service]')"
-        if not _selenium()
-        else ""
-        if found and driver
-        else "chromium and chromium-driver"
-    )
+    missing = "" if found and driver else "chromium and chromium-driver"
+    if importlib.util.find_spec("selenium") is None:
+        missing = "selenium (pip install 'llmrl[test-service]')"
     if missing:
         if os.environ.get("CI"):
             pytest.fail(f"the live page: {missing} not found")
         pytest.skip(f"{missing} not found")
     return str(found)
-
-
-def _selenium() -> bool:
-    try:
-        import selenium  # noqa: F401
-    except ModuleNotFoundError:
-        return False
-    return True
 
 
 @contextmanager

@@ -120,7 +120,10 @@ def _page() -> Tuple[bytes, Headers]:
     page = Path(__file__).with_name("page.html").read_bytes()
     script = page.partition(b"<script>")[2].partition(b"</script>")[0]
     digest = base64.b64encode(sha256(script).digest()).decode()
-    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'"
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+        "frame-ancestors 'none'"
+    )
     return page, [
         (b"content-security-policy", policy.encode()),
         (b"x-content-type-options", b"nosniff"),

@@ -216,9 +216,8 @@ class _Reader:
             where = f"users.named.{name}.limits"
             named[name] = self.limits(where, own["limits"])
             if not self.problems and [kind_of(limit) for limit in named[name]] != [kind_of(limit) for limit in limits]:
-                self.problems.append(
-                    f"{where} must be of the same kinds and meters as users.limits, in the same order: {list(limits)}; got {list(named[name])}"
-                )
+                wanted = f"of the same kinds and meters as users.limits, in the same order: {list(limits)}"
+                self.problems.append(f"{where} must be {wanted}; got {list(named[name])}")
         return Users(limits, table["by"], table["capacity"], named)
 
     def upstreams(self, rule: Mapping[str, Any]) -> Tuple[Upstream, ...]:
@@ -292,9 +291,10 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "upstream: all have the weight 0; one must have one from 1 to 1000000"
     served = [upstream.models for upstream in config.upstreams]
     if None not in served:
+        all_served = ", ".join(sorted({model for models in served for model in models or ()}))
         for model in config.models:
             if not any(model in models for models in served if models):
-                yield f"models.{model}: no upstream serves this model; there are {', '.join(sorted({m for ms in served for m in ms or ()}))}"
+                yield f"models.{model}: no upstream serves this model; there are {all_served}"
     for where, limits in _all_limits(config):
         if sum(limit._fields.kind == IN_FLIGHT for limit in limits) > 1:
             yield f"{where} must have at most one limit of the kind in_flight"

@@ -86,13 +86,7 @@ def _unit(state: LimitState) -> str:
 def refusal(refused: Refused) -> Tuple[int, Headers, dict[str, Any]]:
     """Status, headers and body for a request that was not admitted."""
     level, state = refused.level, refused.limit
-    of = (
-        f"{level.kind} {level.name!r}"
-        if level.name and level.kind != "upstream"
-        else "all requests"
-        if level.kind == "global"
-        else "upstream"
-    )
+    of = {"global": "all requests", "upstream": "upstream"}.get(level.kind, f"{level.kind} {level.name!r}")
     limit = {
         "name": limit_name(level, state),
         "kind": state.kind,
@@ -103,7 +97,10 @@ def refusal(refused: Refused) -> Tuple[int, Headers, dict[str, Any]]:
     }
     more: dict[str, Any] = {"level": level.kind, "limit": limit}
     if refused.reason == "oversize":
-        message = f"The request is larger than the limit of {of}, {state.amount} {_unit(state)}, and would never be admitted. Send less, or a smaller max_tokens."
+        message = (
+            f"The request is larger than the limit of {of}, {state.amount} {_unit(state)}, and would never be admitted. "
+            "Send less, or a smaller max_tokens."
+        )
         return 413, [], error_body(message, "invalid_request_error", "request_too_large", **more)
     headers = retry_headers(refused.wait)
     if refused.reason != "limit":
