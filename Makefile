@@ -6,6 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
+EXTRAS := cli,service,test,test-service
 VENV_PYTHON := $(VENV)/bin/python
 # Whatever the package is built from. Its virtual environment is made anew when one of these is newer.
 PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindings/python -type f \
@@ -83,7 +84,7 @@ fuzz: ## coverage-guided fuzzing of what providers say; installs a nightly toolc
 
 test-pypy: ## the Python package on PyPy; installs one
 	@.ci/setup pypy
-	$(MAKE) test-python PYTHON=pypy3 VENV=.venv-pypy
+	$(MAKE) test-python PYTHON=pypy3 VENV=.venv-pypy EXTRAS=cli,test
 
 test-python: $(VENV)/installed ## the Python package, on both of its backends, its command line, and the yield bench
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q
@@ -102,7 +103,7 @@ yield: $(VENV)/installed ## how much of a provider's limits each limiter gets: b
 
 $(VENV)/installed: $(PACKAGE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
-	LLMRL_BACKEND=native $(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[cli,test]'
+	LLMRL_BACKEND=native $(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[$(EXTRAS)]'
 	@touch $@
 
 clean: ## everything that was built

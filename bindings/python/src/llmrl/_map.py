@@ -24,7 +24,7 @@ _MOST_TOP = 1000
 # As the numbers of llmrl_map_top().
 _BY = ("use", "waiting")
 
-def _kind(limit: Limit) -> tuple[object, ...]:
+def kind_of(limit: Limit) -> tuple[object, ...]:
     """What a limit of a key must have in common with that of the map."""
     fields = limit._fields
     return fields.kind, fields.meter, fields.weights, fields.resolution, fields.flags & _limit.WHEN_FULL
@@ -121,7 +121,7 @@ class LimiterMap:
         for index, (limit, ours) in enumerate(zip(limits, self._limits)):
             if not isinstance(limit, Limit):
                 raise TypeError(f"limit {index} must be a Limit such as {ours!r}, got {type(limit).__name__} {shown(limit)}")
-            if _kind(limit) != _kind(ours):
+            if kind_of(limit) != kind_of(ours):
                 raise ValueError(f"limit {index} must be of the kind and meter of the map's, {ours!r}, got {limit!r}")
         self._map.set_limits(name, b"".join(limit._fields.pack() for limit in limits), len(limits))
 

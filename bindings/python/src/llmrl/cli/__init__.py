@@ -1,7 +1,7 @@
-"""The command line of llmrl: ``llmrl batch`` and ``llmrl emulate``.
+"""The command line of llmrl: ``llmrl batch``, ``llmrl emulate`` and ``llmrl serve``.
 
 Only the argument parsers are imported here. What a command needs beyond the standard library (the
-``cli`` extra: aiohttp and rich) is imported when that command runs, so ``--help`` always works and a
+``cli`` extra, for ``serve`` the ``service`` extra) is imported when that command runs, so ``--help`` always works and a
 missing extra is one line of text instead of a traceback.
 """
 
@@ -11,7 +11,7 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from . import batch, emulate
+from . import batch, emulate, serve
 
 __all__ = ["main"]
 
@@ -20,6 +20,7 @@ Rate limiting for LLM API clients, from the command line.
 
   llmrl batch    run a file of requests at the full speed that the provider's limits allow
   llmrl emulate  a local OpenAI-compatible server that enforces limits, to try things against
+  llmrl serve    a service that keeps to limits, in front of OpenAI-compatible upstreams
 """
 
 
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     batch.add_command(commands)
     emulate.add_command(commands)
+    serve.add_command(commands)
     return parser
 
 
@@ -54,9 +56,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         return int(args.run(args))
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("aiohttp", "rich"):
+        missing = (error.name or "").split(".")[0]
+        if missing in ("aiohttp", "rich", "fastapi", "starlette", "uvicorn", "tomli"):
+            extra = "service" if args.command == "serve" else "cli"
             print(
-                f"llmrl {args.command} needs {error.name}, which is not installed: pip install 'llmrl[cli]'",
+                f"llmrl {args.command} needs {missing}, which is not installed: pip install 'llmrl[{extra}]'",
                 file=sys.stderr,
             )
             return 2
