@@ -24,6 +24,7 @@ _MOST_TOP = 1000
 # As the numbers of llmrl_map_top().
 _BY = ("use", "waiting")
 
+
 def kind_of(limit: Limit) -> tuple[object, ...]:
     """What a limit of a key must have in common with that of the map."""
     fields = limit._fields
