@@ -13,8 +13,18 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 9] = [
-    "use", "bare", "layout", "misuse", "threads", "events", "keys", "route", "chain",
+const PROGRAMS: [&str; 11] = [
+    "use",
+    "bare",
+    "layout",
+    "misuse",
+    "misuse_requests",
+    "misuse_answers",
+    "threads",
+    "events",
+    "keys",
+    "route",
+    "chain",
 ];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 

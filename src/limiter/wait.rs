@@ -183,6 +183,10 @@ impl Core {
             match front {
                 // Not on a stale reading of the clock: a head that is due by now must be granted now.
                 Front::Blocked { due, .. } if due <= now => {}
+                // Without any time there is no later look, and a clock driven by hand may stand still.
+                Front::Blocked { .. } if deadline == waiter.since.load(Relaxed) => {
+                    return Turn::Over(self.give_up(ticket, closed));
+                }
                 Front::Blocked {
                     ticket: first,
                     slot,

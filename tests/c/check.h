@@ -32,6 +32,9 @@ static inline void check_equal(const char *file, int line, const char *what, uin
 #define EQUAL(got, want) check_equal(__FILE__, __LINE__, #got, (uint64_t)(int64_t)(got), (uint64_t)(int64_t)(want))
 #define OK(call) EQUAL(call, LLMRL_OK)
 
+/* What no call writes, and no permit is numbered. */
+#define BOGUS UINT64_C(0x5555555555555555)
+
 static inline llmrl_limit bucket(uint32_t meter, uint64_t amount)
 {
     llmrl_limit limit;
@@ -99,6 +102,13 @@ static inline llmrl_limit_state state_of(const llmrl_limiter *l, uint32_t index)
     llmrl_limit_state state;
     OK(llmrl_limiter_limit_state(l, index, &state, sizeof state));
     return state;
+}
+
+static inline llmrl_limiter *plain(void)
+{
+    llmrl_options options = no_options();
+    llmrl_limit limit = bucket(LLMRL_REQUESTS, 100);
+    return limiter_of(&limit, 1, &options);
 }
 
 #endif

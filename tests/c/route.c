@@ -1,8 +1,6 @@
 /* The router: where keys belong, who admits, who waits for whom, and every mistake that can be told. */
 #include "check.h"
 
-static const uint64_t BOGUS = UINT64_C(0x5555555555555555);
-
 /* A limiter of one request a second, and `burst` at once. */
 static llmrl_limiter *node_of(llmrl_clock *clock, uint64_t burst, llmrl_wake_fn wake)
 {

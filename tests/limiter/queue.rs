@@ -47,6 +47,26 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 }
 
 #[test]
+fn without_time_nobody_waits_for_a_slot() {
+    let clock = ManualClock::new(0);
+    let limiter = limiter(&clock, &[Limit::in_flight(1)]);
+    let held = limiter.try_acquire(&Cost::request()).unwrap();
+    let mut ticket = limiter
+        .enqueue(&Cost::request(), Some(Duration::ZERO), 1)
+        .unwrap();
+    assert!(matches!(
+        limiter.poll(&mut ticket),
+        Progress::Ended(Refused::Deadline)
+    ));
+    let refused = limiter.acquire_timeout(&Cost::request(), Duration::ZERO);
+    assert_eq!(refused.unwrap_err(), Refused::Deadline);
+    assert_eq!(limiter.stats().waiting, 0);
+    held.release();
+    let admitted = limiter.acquire_timeout(&Cost::request(), Duration::ZERO);
+    admitted.unwrap().release();
+}
+
+#[test]
 fn cancelling_anywhere_loses_nothing() {
     let clock = ManualClock::new(0);
     let limiter = limiter(

@@ -1,32 +1,32 @@
 //! Many limiters by key, in bounded memory.
 //!
-//! Each key has an entry with a word of its own:
-//!
-//! ```text
-//! pins   63     62                                   0
-//!       | dead | handles: 63                          |
-//! ```
-//!
-//! Looking a key up is lock-free: find the entry, count a handle, and if it was not dead, use it. Creating and evicting is done
-//! by one thread at a time. It evicts by the exchange *no handles, alive* -> *dead*; from then on nobody gets a handle, so nothing
-//! changes any more, and if the limiter turns out to be [as new](Limiter::is_as_new), it goes; else it is let live again. So a
-//! limiter that has forgotten nothing is never replaced by one that knows nothing.
+//! Looking a key up is lock-free. Creating and evicting is done by one thread at a time, by the rules of `entry.rs`: a limiter that
+//! has forgotten nothing is never replaced by one that knows nothing.
+
+mod entry;
+mod stats;
+#[cfg(not(any(loom, shuttle)))]
+mod table;
+#[cfg(any(loom, shuttle))]
+#[path = "table_model.rs"]
+mod table;
+
+pub use entry::Keyed;
+pub use stats::MapStats;
 
 use crate::error::{ConfigError, OutOfRange};
 use crate::limit::Limit;
-use crate::limiter::{Builder, Limiter, Stats};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicU64, Mutex, Relaxed, Release, lock};
+use crate::limiter::Builder;
+use crate::sync::{Arc, Mutex, lock};
+use entry::Entry;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Deref;
 
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 1024;
 
 /// Entries that are looked at when room has to be made. Those that can go, go, so that the next ones find room.
 const SWEEP: usize = 256;
-
-const DEAD: u64 = 1 << 63;
 
 /// Why there is no limiter for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +86,6 @@ pub struct LimiterMap {
     making: Mutex<Making>,
 }
 
-/// A limiter of a map, by its key. As long as there is one, it stays.
-pub struct Keyed {
-    entry: Arc<Entry>,
-}
-
-struct Entry {
-    pins: AtomicU64,
-    /// Empty for those that are shared.
-    key: Box<[u8]>,
-    limiter: Limiter,
-}
-
 /// What only one thread at a time works on.
 #[derive(Default)]
 struct Making {
@@ -113,105 +101,6 @@ struct Making {
     /// Of those that were evicted.
     granted: u64,
     denied: u64,
-}
-
-/// How a map stands, and who uses it most. See [`LimiterMap::snapshot`].
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct MapStats {
-    /// Keys with a limiter of their own.
-    pub keys: usize,
-    /// Shared limiters that are in use.
-    pub shared: usize,
-    /// Limiters that were ever made.
-    pub created: u64,
-    /// Limiters that were evicted.
-    pub evictions: u64,
-    /// Keys that were refused because the map was full.
-    pub full: u64,
-    /// Requests admitted by all limiters, the evicted ones included.
-    pub granted: u64,
-    /// Requests refused by all limiters.
-    pub refused: u64,
-    /// Who waits now, at all of them.
-    pub waiting: u64,
-    /// What is in flight now.
-    pub in_flight: u64,
-    /// The keys with most requests admitted since their limiter was made, most first.
-    pub top_by_use: Vec<(Box<[u8]>, Stats)>,
-    /// The keys with most waiting now, most first; only those with any.
-    pub top_by_waiting: Vec<(Box<[u8]>, Stats)>,
-}
-
-impl Entry {
-    fn pin(self: &Arc<Self>) -> Option<Keyed> {
-        if self.pins.fetch_add(1, AcqRel) & DEAD != 0 {
-            self.pins.fetch_sub(1, Release);
-            return None;
-        }
-        Some(Keyed {
-            entry: self.clone(),
-        })
-    }
-
-    /// Makes it dead, if nobody has a handle and it is as one new made of `limits`.
-    fn retire(&self, limits: &[Limit]) -> bool {
-        if self
-            .pins
-            .compare_exchange(0, DEAD, AcqRel, Acquire)
-            .is_err()
-        {
-            return false;
-        }
-        let goes = self.limiter.is_as_new(limits);
-        if !goes {
-            self.pins.fetch_and(!DEAD, Release);
-        }
-        goes
-    }
-}
-
-impl Deref for Keyed {
-    type Target = Limiter;
-
-    fn deref(&self) -> &Limiter {
-        &self.entry.limiter
-    }
-}
-
-impl Keyed {
-    /// The limiter, for whoever keeps the handle as well.
-    pub(crate) fn limiter(&self) -> Limiter {
-        self.entry.limiter.clone()
-    }
-
-    /// Whether the limiter is shared with other keys, because there was no room for one more.
-    pub fn is_shared(&self) -> bool {
-        self.entry.key.is_empty()
-    }
-}
-
-impl Clone for Keyed {
-    fn clone(&self) -> Self {
-        // It is not dead, as there is a handle.
-        self.entry.pins.fetch_add(1, Relaxed);
-        Self {
-            entry: self.entry.clone(),
-        }
-    }
-}
-
-impl Drop for Keyed {
-    fn drop(&mut self) {
-        // What was done with this handle is to be seen by whoever finds that there is none.
-        self.entry.pins.fetch_sub(1, Release);
-    }
-}
-
-impl std::fmt::Debug for Keyed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.entry.limiter.fmt(f)
-    }
 }
 
 impl Making {
@@ -295,11 +184,8 @@ impl LimiterMap {
     }
 
     fn entry(&self, key: &[u8], limits: &[Limit]) -> Result<Arc<Entry>, ConfigError> {
-        Ok(Arc::new(Entry {
-            pins: AtomicU64::new(0),
-            key: key.into(),
-            limiter: self.template.clone().limits(limits).build()?,
-        }))
+        let limiter = self.template.clone().limits(limits).build()?;
+        Ok(Entry::new(key, limiter))
     }
 
     /// The shared limiter that `key` belongs to as long as that is not as new.
@@ -404,57 +290,6 @@ impl LimiterMap {
             entry.limiter.close();
         }
     }
-
-    /// How the map stands, with the `top` keys by use and by waiting. Looks at every limiter, a hundred nanoseconds each, while
-    /// no key can be created; looking keys up goes on.
-    pub fn snapshot(&self, top: usize) -> MapStats {
-        let making = lock(&self.making);
-        let mut all: Vec<_> = making
-            .entries
-            .iter()
-            .map(|entry| (entry, entry.limiter.stats()))
-            .collect();
-        let shared: Vec<_> = making
-            .shared
-            .iter()
-            .flatten()
-            .map(|entry| entry.limiter.stats())
-            .collect();
-        let mut stats = MapStats {
-            keys: all.len(),
-            shared: shared.len(),
-            created: making.created,
-            evictions: making.evictions,
-            full: making.refused,
-            granted: making.granted,
-            refused: making.denied,
-            ..MapStats::default()
-        };
-        for one in all.iter().map(|(_, stats)| stats).chain(&shared) {
-            stats.granted += one.granted;
-            stats.refused += one.refused;
-            stats.waiting += one.waiting;
-            stats.in_flight += one.in_flight;
-        }
-        let mut most = |count: fn(&Stats) -> u64| {
-            let top = top.min(all.len());
-            if top > 0 {
-                all.select_nth_unstable_by_key(top - 1, |(_, stats)| {
-                    std::cmp::Reverse(count(stats))
-                });
-            }
-            let mut first: Vec<_> = all[..top]
-                .iter()
-                .filter(|(_, stats)| count(stats) > 0)
-                .map(|(entry, stats)| (entry.key.clone(), *stats))
-                .collect();
-            first.sort_by_key(|(_, stats)| std::cmp::Reverse(count(stats)));
-            first
-        };
-        stats.top_by_use = most(|stats| stats.granted);
-        stats.top_by_waiting = most(|stats| stats.waiting);
-        stats
-    }
 }
 
 impl std::fmt::Debug for LimiterMap {
@@ -469,55 +304,5 @@ fn check_key(key: &[u8]) -> Result<(), MapError> {
     OutOfRange::check("key length", key.len() as u64, 1, MAX_KEY as u64).map_err(MapError::Key)
 }
 
-/// Reads without a lock, next to a writer.
-#[cfg(not(any(loom, shuttle)))]
-mod table {
-    use super::{Arc, Entry, Keyed};
-
-    #[derive(Default)]
-    pub(super) struct Table(papaya::HashMap<Box<[u8]>, Arc<Entry>, std::hash::RandomState>);
-
-    impl Table {
-        /// None also if the entry is dead.
-        pub(super) fn find(&self, key: &[u8]) -> Option<Keyed> {
-            self.0.pin().get(key)?.pin()
-        }
-
-        pub(super) fn insert(&self, entry: Arc<Entry>) {
-            self.0.pin().insert(entry.key.clone(), entry);
-        }
-
-        pub(super) fn remove(&self, key: &[u8]) {
-            self.0.pin().remove(key);
-        }
-    }
-}
-
-/// The table is a well-kept library's. What is modelled is what its entries go through.
-#[cfg(any(loom, shuttle))]
-mod table {
-    use super::{Arc, Entry, HashMap, Keyed, Mutex, lock};
-
-    #[derive(Default)]
-    pub(super) struct Table(Mutex<HashMap<Box<[u8]>, Arc<Entry>>>);
-
-    impl Table {
-        pub(super) fn find(&self, key: &[u8]) -> Option<Keyed> {
-            // The lock ends before the entry is looked at.
-            let entry = lock(&self.0).get(key).cloned();
-            entry?.pin()
-        }
-
-        pub(super) fn insert(&self, entry: Arc<Entry>) {
-            lock(&self.0).insert(entry.key.clone(), entry);
-        }
-
-        pub(super) fn remove(&self, key: &[u8]) {
-            lock(&self.0).remove(key);
-        }
-    }
-}
-
 #[cfg(all(test, not(any(loom, shuttle))))]
-#[path = "map_tests.rs"]
 mod tests;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Clock, Cost, ManualClock, Progress, Refused};
+use crate::{Clock, Cost, Limiter, ManualClock, Progress, Refused};
 use proptest::prelude::*;
 use std::time::Duration;
 
