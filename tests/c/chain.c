@@ -4,8 +4,6 @@
 #include <pthread.h>
 #include <sched.h>
 
-static const uint64_t BOGUS = UINT64_C(0x5555555555555555);
-
 static llmrl_limit tokens(uint64_t a_second)
 {
     llmrl_limit limit = bucket(LLMRL_TOKENS, a_second);
