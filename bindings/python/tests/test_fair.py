@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import threading
 import warnings
 import weakref
+from pathlib import Path
 
 import pytest
 from conftest import collect, until, until_async
@@ -485,6 +487,53 @@ def test_the_limiter_of_a_map(api, monkeypatch):
             (await task).release()
 
     asyncio.run(main())
+
+
+def test_the_example_of_the_readme(api):
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    block = re.search(r"## Fair shares.*?```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    clock = api.ManualClock()
+    provider = api.Limiter(Limit.tokens(3200, per=1), clock=clock)
+    sent = []
+
+    class Client:
+        async def post(self, *_: object) -> None:
+            sent.append(len(sent))
+
+    names = {"llmrl": llmrl, "provider": provider, "client": Client(), "used": lambda _: (1200, 400)}
+    exec(block[1], names)
+
+    async def main() -> None:
+        tasks = [asyncio.ensure_future(names["nightly"]("job")) for _ in range(3)]
+        await turns()
+        assert len(sent) == 2
+        tasks.append(asyncio.ensure_future(names["ask"]("alice", 3)))
+        await turns()
+        clock.advance(0.5)
+        await tasks[3]
+        assert not tasks[2].done()
+        clock.advance(0.5)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert len(sent) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_of_a_fork_is_refused(api):
+    fair, limiter, held = busy(api)
+    child = os.fork()
+    if not child:
+        try:
+            fair.acquire("k", timeout=0).wait()
+        except llmrl.Closed as error:
+            os._exit(0 if "fork" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    held[0].release()
+    with fair.acquire("k"):
+        assert limiter.stats().in_flight == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
