@@ -1952,7 +1952,7 @@ typedef struct llmrl_fair_options {
     uint32_t max_waiters;
     /**
      * How many permits there may be at the same time, up to 1048576; 0 is 65536. Memory
-     * is reserved for all of them and for all who may wait, 256 bytes each, and becomes
+     * is reserved for all of them and for all who may wait, 128 bytes each, and becomes
      * resident when it is first used.
      */
     uint32_t max_permits;

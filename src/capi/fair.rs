@@ -76,7 +76,7 @@ pub struct llmrl_fair_options {
     /// How many may wait at once, up to 1048576; 0 is 65536.
     pub max_waiters: u32,
     /// How many permits there may be at the same time, up to 1048576; 0 is 65536. Memory
-    /// is reserved for all of them and for all who may wait, 256 bytes each, and becomes
+    /// is reserved for all of them and for all who may wait, 128 bytes each, and becomes
     /// resident when it is first used.
     pub max_permits: u32,
     /// After so long a batch request counts as one of the others; 0 is a minute,

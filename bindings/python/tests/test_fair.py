@@ -519,23 +519,6 @@ def test_the_example_of_the_readme(api):
     assert len(sent) == 4
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_child_of_a_fork_is_refused(api):
-    fair, limiter, held = busy(api)
-    child = os.fork()
-    if not child:
-        try:
-            fair.acquire("k", timeout=0).wait()
-        except llmrl.Closed as error:
-            os._exit(0 if "fork" in str(error) else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    held[0].release()
-    with fair.acquire("k"):
-        assert limiter.stats().in_flight == 1
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
 def test_resident_memory_is_flat(api):
     limiter = api.Limiter(Limit.in_flight(1), max_waiters=100, max_permits=100)
