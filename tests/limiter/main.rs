@@ -6,6 +6,7 @@ mod event_loops;
 mod feedback;
 mod queue;
 mod simulation;
+mod told;
 
 use llmrl::{Clock, Cost, Limit, Limiter, ManualClock, Progress, Refused, Ticket};
 use std::time::Duration;

@@ -23,7 +23,7 @@ enum State {
 struct Ticket {
     cost: Cost,
     state: State,
-    /// When it was charged.
+    /// When it was charged; while it waits, when it came.
     at: u64,
 }
 
@@ -308,13 +308,15 @@ impl Model {
         let Some(Ticket {
             cost,
             state: State::Waiting { deadline },
-            ..
+            at,
         }) = self.tickets.get(&name)
         else {
             return Answer::Stale;
         };
         let (cost, deadline) = (*cost, *deadline);
-        if self.closed || deadline.is_some_and(|deadline| self.now > deadline) {
+        // Who has no time at all is not there at the last instant either.
+        let has_none = deadline == Some(*at);
+        if self.closed || has_none || deadline.is_some_and(|deadline| self.now > deadline) {
             self.tickets.remove(&name);
             self.pump();
             return if self.closed {

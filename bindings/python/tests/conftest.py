@@ -26,6 +26,16 @@ def api(request: pytest.FixtureRequest) -> ModuleType:
         pytest.skip("this build of the package has no C extension")
 
 
+@pytest.fixture()
+def clock(api):
+    return api.ManualClock()
+
+
+@pytest.fixture()
+def limiter(api, clock):
+    return lambda *limits, **options: api.Limiter(*limits, **{"clock": clock, **options})
+
+
 def collect() -> None:
     """Collect all garbage. Where finalizers run after the collection, what they let go of takes another one."""
     for _ in range(1 if sys.implementation.name == "cpython" else 4):
