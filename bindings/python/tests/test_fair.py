@@ -137,14 +137,14 @@ def test_batch_comes_after_the_others_until_it_has_aged(api):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("aging, batch", [(None, 1), (float("inf"), 1), (0, 0)])
-def test_aging_may_be_never_or_at_once(api, aging, batch):
+@pytest.mark.parametrize("aging, seconds, batch", [(60, 59, 1), (60, 60, 0), (None, 5_000_000, 1), (float("inf"), 5_000_000, 1), (0, 1, 0)])
+def test_aging_takes_a_minute_or_may_be_never_or_at_once(api, aging, seconds, batch):
     fair, limiter, clock = empty(api, aging=aging)
     limiter.pause(0, 10_000_000)
     thread = threading.Thread(target=lambda: pytest.raises(llmrl.Closed, fair.acquire("night", 1, batch=True).wait))
     thread.start()
     until(lambda: fair.stats().waiting == 1)
-    clock.advance(5_000_000)
+    clock.advance(seconds)
     until(lambda: fair.try_acquire(1) is None and fair.stats().batch == batch)
     limiter.close()
     thread.join()

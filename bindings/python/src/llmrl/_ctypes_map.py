@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Optional, Tuple
 
 from . import _abi
 from ._ctypes_parts import ManualClock, Owner, Wakes, check, created, flush, has_in_flight, lib
-from ._ctypes_router import flush_routed
 from ._errors import ERR_FULL
 from ._hub import Hub
 
@@ -47,7 +46,6 @@ class Map:
 
     def _flush(self) -> None:
         flush(self._woken, self._hub)
-        flush_routed()
 
     def limiter(self, key: bytes, hub: Hub) -> Optional[Limiter]:
         """A Limiter over a new handle, whose waiters are those of ``hub``; None if there is no room."""
