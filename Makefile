@@ -86,7 +86,7 @@ test-pypy: ## the Python package on PyPy; installs one
 	@.ci/setup pypy
 	$(MAKE) test-python PYTHON=pypy3 VENV=.venv-pypy EXTRAS=cli,test
 
-test-python: $(VENV)/installed ## the Python package, on both of its backends, its command line, and the yield bench
+test-python: $(VENV)/tested ## the Python package, on both of its backends, its command line, and the yield bench
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q -c pyproject.toml ../../benches/yield/tests
 
@@ -103,7 +103,11 @@ yield: $(VENV)/installed ## how much of a provider's limits each limiter gets: b
 
 $(VENV)/installed: $(PACKAGE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
-	LLMRL_BACKEND=native $(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[$(EXTRAS)]'
+	LLMRL_BACKEND=native $(VENV_PYTHON) -m pip install -q --disable-pip-version-check './bindings/python[cli]'
+	@touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check 'llmrl[$(EXTRAS)]'
 	@touch $@
 
 clean: ## everything that was built

@@ -1907,6 +1907,276 @@ llmrl_status llmrl_chain_feedback(const llmrl_chain *c,
 
 
 /* ----------------------------------------------------------------------------------------
+ * Fair queue
+ *
+ * A limiter that many share, each by weight. In a limiter's own queue whoever sends a
+ * thousand requests has a thousand places. Here each key (a user, a tenant, a job) gets
+ * its share, however much it asks for: while keys wait, what they get in tokens is as
+ * their weights. What one does not use goes to the others. Within a key who comes first
+ * is served first.
+ *
+ *     llmrl_fair *fair;
+ *     llmrl_fair_new(limiter, NULL, 0, &fair, NULL, 0);
+ *
+ *     llmrl_share share = {.key = "alice", .key_size = 5, .weight = 3};
+ *     llmrl_permit permit;
+ *     llmrl_fair_acquire(fair, &cost, &share, timeout, &permit);
+ *     llmrl_fair_settle(fair, permit, &used);
+ *
+ * Requests of the batch class come after all others, and by shares of their own; one that
+ * has waited for aging_ns counts as one of the others. With passes a small request need
+ * not wait for a large one.
+ *
+ * Shares are counted by the estimates, and put right when permits are settled, adjusted or
+ * cancelled. Nothing is counted while nobody has to wait. The one whose turn it is stands
+ * in the limiter's own queue: who uses the limiter directly is one more who stands there.
+ * ---------------------------------------------------------------------------------------- */
+
+/** A fair queue. See llmrl_fair_new(). */
+typedef struct llmrl_fair llmrl_fair;
+
+/**
+ * What can be chosen of a fair queue. May grow at the end in later versions, so its size
+ * is passed along with it; all zeros, like NULL in its place, means the defaults.
+ */
+typedef struct llmrl_fair_options {
+    /** Zero. */
+    uint32_t flags;
+    /**
+     * So many requests may pass one that waits for its tokens, if they could go now and
+     * each is an eighth of it or less; only those among the next eight keys. It waits for
+     * longer by what they take: passes eighths of its cost at most. 0 is none.
+     */
+    uint32_t passes;
+    /** How many may wait at once, up to 1048576; 0 is 65536. */
+    uint32_t max_waiters;
+    /**
+     * How many permits there may be at the same time, up to 1048576; 0 is 65536. Memory
+     * is reserved for all of them and for all who may wait, 128 bytes each, and becomes
+     * resident when it is first used.
+     */
+    uint32_t max_permits;
+    /**
+     * After so long a batch request counts as one of the others; 0 is a minute,
+     * 60000000000. LLMRL_FOREVER: never.
+     */
+    uint64_t aging_ns;
+    /**
+     * Called when a ticket of the queue should be polled, with its number; NULL if
+     * tickets are not used, or are polled anyway. As that of a limiter: see
+     * llmrl_wake_fn. The limiter's own one is not called for the queue's tickets.
+     */
+    llmrl_wake_fn wake;
+    /**
+     * Handed to wake as it is. Must stay valid until llmrl_fair_free() has returned,
+     * and every call on its limiter that was under way by then.
+     */
+    void *wake_ctx;
+} llmrl_fair_options;
+
+/**
+ * How a fair queue stands. May grow at the end in later versions, so its size is passed
+ * along with it.
+ */
+typedef struct llmrl_fair_stats {
+    /** Who waits now. */
+    uint64_t waiting;
+    /** Of those, in the batch class. */
+    uint64_t batch;
+    /** Keys of which somebody waits; one that has both classes counts twice. */
+    uint64_t keys;
+    /** Batch requests that have become as the others, since the beginning. */
+    uint64_t aged;
+    /** Requests that have passed a larger one, since the beginning. */
+    uint64_t passed;
+} llmrl_fair_stats;
+
+/**
+ * Makes a fair queue in front of a limiter. options may be NULL; options_size is sizeof
+ * *options. message is as in llmrl_limiter_new().
+ *
+ * It keeps a reference of its own: a handle of a map's limiter may be freed, and the
+ * limiter stays in its map as long as the queue is there. Another limiter is closed by
+ * llmrl_limiter_free(), and then the queue answers LLMRL_ERR_CLOSED. Make one queue for a
+ * limiter: two know nothing of each other's keys, and share it as equals.
+ *
+ * - LLMRL_OK: *out is the queue, to be freed with llmrl_fair_free().
+ * - LLMRL_ERR_RANGE, LLMRL_ERR_FLAGS: see message.
+ * - LLMRL_ERR_SIZE: options_size. LLMRL_ERR_NULL: l or out. LLMRL_ERR_HANDLE: l.
+ *   LLMRL_ERR_MEMORY.
+ */
+llmrl_status llmrl_fair_new(const llmrl_limiter *l,
+                            const struct llmrl_fair_options *options,
+                            size_t options_size,
+                            struct llmrl_fair **out,
+                            char *message,
+                            size_t message_size);
+
+/**
+ * Gives the queue up; NULL is allowed. No other thread may be in a call on it, or make one
+ * later. Its tickets leave it and its permits are released. The limiter goes on.
+ *
+ * One mistake is forgiven: a thread that is blocked in llmrl_fair_acquire() waits on, for
+ * its turn, its timeout, or the end of the limiter; then it returns LLMRL_ERR_CLOSED and
+ * holds nothing. To get it out at once, close the limiter.
+ */
+void llmrl_fair_free(struct llmrl_fair *f);
+
+/**
+ * Reads the queue's counts. out_size is sizeof *out. Takes a lock, for some nanoseconds.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_NULL or LLMRL_ERR_SIZE.
+ */
+llmrl_status llmrl_fair_get_stats(const struct llmrl_fair *f,
+                                  struct llmrl_fair_stats *out,
+                                  size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
+ * Requests at a fair queue
+ *
+ * As at a limiter: now or not at all, with a thread that blocks, or with a ticket. A
+ * ticket becomes the permit under the same number, which means nothing to other queues,
+ * nor to the limiter. A permit ends once, by one of three functions, which also put right
+ * what its key is charged.
+ * ---------------------------------------------------------------------------------------- */
+
+/** llmrl_share.flags: the request is of the batch class. */
+#define LLMRL_BATCH 1
+
+/** Largest llmrl_share.weight. */
+#define LLMRL_MAX_SHARE_WEIGHT 1000000
+
+/** On whose account a request goes. Set it to zero and fill in what you mean. */
+typedef struct llmrl_share {
+    /** key_size bytes of any kind, which are copied. */
+    const void *key;
+    /** 1 to 1024. */
+    size_t key_size;
+    /**
+     * How much it gets beside others, 1 to LLMRL_MAX_SHARE_WEIGHT; 0 is 1. It counts for
+     * this request; others of the same key may have another one.
+     */
+    uint32_t weight;
+    /** LLMRL_BATCH or 0. */
+    uint32_t flags;
+} llmrl_share;
+
+/**
+ * Asks now. Others who wait have their turns first: while somebody does, it is refused.
+ *
+ * - LLMRL_OK: admitted, and *permit is held.
+ * - LLMRL_REFUSED: not now. *wait_ns, if wait_ns is not NULL, is the time after which it
+ *   might be worth to come again; LLMRL_FOREVER if it takes somebody's release.
+ * - LLMRL_ERR_NEVER, LLMRL_ERR_CLOSED; LLMRL_ERR_FULL if as many permits are held as the
+ *   queue was made for; LLMRL_ERR_COST, LLMRL_ERR_NULL, LLMRL_ERR_FLAGS (a reserved field).
+ *
+ * Cost: that of llmrl_try_acquire(), and a lock.
+ */
+llmrl_status llmrl_fair_try_acquire(const llmrl_fair *f,
+                                    const llmrl_cost *cost,
+                                    llmrl_permit *permit,
+                                    uint64_t *wait_ns);
+
+/**
+ * Asks, and blocks the thread until its turn comes, for timeout_ns at most; LLMRL_FOREVER
+ * waits without end.
+ *
+ * Answers as llmrl_acquire(). LLMRL_ERR_FULL: max_waiters of the queue wait, or as many
+ * permits are held as it was made for. LLMRL_ERR_RANGE: the weight or the length of the
+ * key. LLMRL_ERR_FLAGS: of the share, too. To get threads out, close the limiter.
+ */
+llmrl_status llmrl_fair_acquire(const llmrl_fair *f,
+                                const llmrl_cost *cost,
+                                const struct llmrl_share *share,
+                                uint64_t timeout_ns,
+                                llmrl_permit *permit);
+
+/**
+ * Asks, and joins the queue if it is not yet the request's turn. Never blocks.
+ *
+ * - LLMRL_OK: admitted at once, and *ticket is a permit that is held.
+ * - LLMRL_PENDING: *ticket waits. Poll it when *wait_ns have passed (wait_ns may be NULL;
+ *   LLMRL_FOREVER means that time alone brings nothing), or when the queue's wake callback
+ *   is called with it, whichever is first: see llmrl_enqueue().
+ * - Errors as in llmrl_fair_acquire().
+ *
+ * Whoever is polled, joins or leaves brings all forward whose turn has come. What was
+ * granted to a ticket is taken until it is polled or cancelled.
+ */
+llmrl_status llmrl_fair_enqueue(const llmrl_fair *f,
+                                const llmrl_cost *cost,
+                                const struct llmrl_share *share,
+                                uint64_t timeout_ns,
+                                llmrl_permit *ticket,
+                                uint64_t *wait_ns);
+
+/**
+ * Looks how a ticket stands, and moves the queue along.
+ *
+ * - LLMRL_OK: it is a permit and held; also when that is no news.
+ * - LLMRL_PENDING: as in llmrl_fair_enqueue(), with another *wait_ns.
+ * - LLMRL_ERR_DEADLINE, LLMRL_ERR_CLOSED, LLMRL_ERR_NEVER, LLMRL_ERR_FULL: it has ended.
+ *   The last one is said of the limiter's own queue.
+ * - LLMRL_ERR_STALE: it had ended before, or is not this queue's.
+ * - LLMRL_ERR_BUSY: another thread polls it, and will be told what this call would have
+ *   been.
+ */
+llmrl_status llmrl_fair_poll(const llmrl_fair *f, llmrl_permit ticket, uint64_t *wait_ns);
+
+/**
+ * Replaces the estimate of a permit, as llmrl_adjust(), and what its key is charged. It
+ * stays held.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+ * LLMRL_ERR_NULL: nothing has changed.
+ */
+llmrl_status llmrl_fair_adjust(const llmrl_fair *f,
+                               llmrl_permit permit,
+                               const llmrl_cost *so_far);
+
+/**
+ * Ends a permit: what was really used replaces the estimate, also in what its key is
+ * charged, and its place in flight is free.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE or LLMRL_ERR_BUSY; LLMRL_ERR_COST, LLMRL_ERR_FLAGS or
+ * LLMRL_ERR_NULL: it is still held.
+ */
+llmrl_status llmrl_fair_settle(const llmrl_fair *f,
+                               llmrl_permit permit,
+                               const llmrl_cost *actual);
+
+/**
+ * Ends a permit: the estimate stands, and its place in flight is free.
+ *
+ * Returns LLMRL_OK, LLMRL_ERR_STALE or LLMRL_ERR_BUSY.
+ */
+llmrl_status llmrl_fair_release(const llmrl_fair *f, llmrl_permit permit);
+
+/**
+ * Ends a permit or a ticket, whatever it is at this moment, and gives everything back: its
+ * key is charged nothing. A ticket leaves the queue.
+ *
+ * Returns LLMRL_OK; LLMRL_ERR_STALE; or LLMRL_ERR_BUSY, when a thread polls it right now:
+ * cancel again.
+ */
+llmrl_status llmrl_fair_cancel(const llmrl_fair *f, llmrl_permit permit);
+
+/**
+ * The provider has answered the request of this permit, which stays held: the limiter
+ * learns from it, as with llmrl_feedback().
+ *
+ * Returns as llmrl_feedback().
+ */
+llmrl_status llmrl_fair_feedback(const llmrl_fair *f,
+                                 llmrl_permit permit,
+                                 const llmrl_answer *answer,
+                                 size_t answer_size,
+                                 llmrl_advice *out,
+                                 size_t out_size);
+
+
+/* ----------------------------------------------------------------------------------------
  * What a request is charged
  *
  * Providers count the same request differently: some take max_tokens at once and keep it,

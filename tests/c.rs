@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "use",
     "bare",
     "layout",
@@ -25,6 +25,7 @@ const PROGRAMS: [&str; 11] = [
     "keys",
     "route",
     "chain",
+    "fair",
 ];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 

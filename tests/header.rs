@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 
 /// Files of src/capi in the order of the header.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 21] = [
     "status",
     "limit",
     "clock",
@@ -26,6 +26,8 @@ const SECTIONS: [&str; 19] = [
     "advice",
     "chain",
     "chained",
+    "fair",
+    "faired",
     "charging",
     "lengths",
     "bucket",

@@ -22,14 +22,13 @@ use super::describe::{Callback, capacity};
 use super::limiter::{llmrl_limiter, llmrl_wake_fn};
 use super::status::*;
 use super::table::{Claimed, MAX_ENTRIES, Table};
-use super::{Answer, Magic, Message, Object, Plain, copy_in, guard, live, read};
+use super::{Magic, Message, Object, Plain, copy_in, guard, live, read, take_back_kept};
 use crate::chain::{Caller, Grants, Levels, MAX_LEVELS, Place};
 use crate::limiter::{Guest, Limiter, Wake, next_serial};
 use crate::map::Keyed;
 use crate::sync::Arc;
 use std::borrow::Borrow;
 use std::ffi::{c_char, c_void};
-use std::ptr;
 
 /// Most levels of a chain.
 pub const LLMRL_MAX_LEVELS: u32 = 8;
@@ -52,6 +51,10 @@ pub struct llmrl_chain {
 // SAFETY: it is laid out as in C, and the magic word comes first.
 unsafe impl Object for llmrl_chain {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrlchn");
+
+    fn close_limiters(&self) {
+        self.levels.iter().for_each(Limiter::close);
+    }
 }
 
 /// A limiter, whatever becomes of the handle to it.
@@ -124,52 +127,6 @@ impl llmrl_chain {
 impl Drop for llmrl_chain {
     fn drop(&mut self) {
         self.end_all();
-    }
-}
-
-/// Runs `body` on a chain.
-///
-/// # Safety
-/// As [`live`].
-pub(super) unsafe fn with_chain(
-    chain: *const llmrl_chain,
-    body: impl FnOnce(&llmrl_chain) -> Answer,
-) -> llmrl_status {
-    // SAFETY: passed on.
-    match unsafe { live(chain) } {
-        Ok(chain) => guard_chain(chain, || body(chain)),
-        Err(status) => status,
-    }
-}
-
-/// [`with_chain`] for a chain that somebody may free while the thread is blocked.
-///
-/// # Safety
-/// As [`live`].
-pub(super) unsafe fn with_chain_kept(
-    chain: *const llmrl_chain,
-    body: impl FnOnce(&llmrl_chain) -> Answer,
-) -> llmrl_status {
-    // SAFETY: passed on.
-    if let Err(status) = unsafe { live(chain) } {
-        return status;
-    }
-    // SAFETY: it is live, so it came from `Arc::into_raw` and has a count, of which nothing is taken here.
-    let chain = unsafe {
-        Arc::increment_strong_count(chain);
-        Arc::from_raw(chain)
-    };
-    guard_chain(&chain, || body(&chain))
-}
-
-/// After a panic nobody knows what state the limiters are in.
-fn guard_chain(chain: &llmrl_chain, body: impl FnOnce() -> Answer) -> llmrl_status {
-    match guard(None, body) {
-        LLMRL_ERR_PANIC => guard(None, || {
-            chain.levels.iter().for_each(Limiter::close);
-            Err(LLMRL_ERR_PANIC)
-        }),
-        status => status,
     }
 }
 
@@ -251,16 +208,5 @@ pub unsafe extern "C" fn llmrl_chain_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn llmrl_chain_free(c: *mut llmrl_chain) {
     // SAFETY: what C promises of the pointers it gives.
-    let Ok(live) = (unsafe { live(c) }) else {
-        return;
-    };
-    live.magic.clear();
-    // SAFETY: it was live, so it came from `Arc::into_raw`; not recognised any more, it is not freed twice. Those who are
-    // blocked have counts of their own.
-    let chain = unsafe { Arc::from_raw(ptr::from_ref(live)) };
-    guard(None, || {
-        chain.end_all();
-        drop(chain);
-        Ok(LLMRL_OK)
-    });
+    unsafe { take_back_kept(c, |chain| &chain.magic, llmrl_chain::end_all) }
 }

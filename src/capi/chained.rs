@@ -5,13 +5,14 @@
 //! nor to the limiters. A permit ends once, by one of three functions, at every level.
 
 use super::advice::{advise, llmrl_advice};
-use super::chain::{llmrl_chain, with_chain, with_chain_kept};
+use super::chain::llmrl_chain;
 use super::feedback::llmrl_answer;
 use super::limit::{llmrl_cost, read_cost};
 use super::limiter::{LLMRL_MAX_LIMITS, llmrl_permit};
+use super::permits::{Look, poll, progress};
 use super::status::*;
 use super::table::{Claim, Claimed};
-use super::{Answer, Plain, check_room, copy_out, live, refuse, timeout, wait_ns};
+use super::{Answer, Plain, check_room, copy_out, live, refuse, timeout, with, with_kept};
 use crate::chain::{ChainRefused, Grants, MAX_LEVELS, Place, Stand};
 use std::ptr;
 
@@ -38,26 +39,21 @@ pub struct llmrl_chained {
 unsafe impl Plain for llmrl_chained {}
 
 impl llmrl_chain {
-    /// Polls a ticket that is claimed, and leaves behind what it has become.
-    fn progress(&self, mut claim: Claim<'_, Place, Grants>, mut place: Place, out: &Out) -> Answer {
-        let number = claim.number();
-        loop {
-            match self.levels.advance(&mut place, self.caller(number)) {
-                Stand::Held(grants) => {
-                    claim.hold(grants);
-                    return out.held(number);
-                }
-                Stand::Pending { wait } => {
-                    let level = place.level();
-                    match claim.wait(place) {
-                        Ok(()) => return out.pending(number, wait_ns(wait), level),
-                        // It was woken before it could be found in the table.
-                        Err(again) => (claim, place) = again,
-                    }
-                }
-                Stand::Ended(refused) => return Err(out.refused(refused)),
-                Stand::Spent => return Err(LLMRL_ERR_STALE),
-            }
+    /// Lets a ticket go as far as it can, and says at which level it has arrived.
+    fn look(
+        &self,
+        number: llmrl_permit,
+        place: &mut Place,
+        level: &mut usize,
+        out: &Out,
+    ) -> Result<Look<Grants>, llmrl_status> {
+        let stand = self.levels.advance(place, self.caller(number));
+        *level = place.level();
+        match stand {
+            Stand::Held(grants) => Ok(Look::Held(grants)),
+            Stand::Pending { wait } => Ok(Look::Pending(wait)),
+            Stand::Ended(refused) => Err(out.refused(refused)),
+            Stand::Spent => Err(LLMRL_ERR_STALE),
         }
     }
 }
@@ -89,9 +85,15 @@ impl Out {
         Ok(LLMRL_OK)
     }
 
-    fn pending(&self, ticket: llmrl_permit, wait_ns: u64, level: usize) -> Answer {
-        self.write(ticket, wait_ns, level, None);
-        Ok(LLMRL_PENDING)
+    /// What has become of a ticket.
+    fn stands(&self, number: llmrl_permit, wait: Option<u64>, level: usize) -> Answer {
+        match wait {
+            None => self.held(number),
+            Some(wait) => {
+                self.write(number, wait, level, None);
+                Ok(LLMRL_PENDING)
+            }
+        }
     }
 
     fn refused(&self, why: ChainRefused) -> llmrl_status {
@@ -139,7 +141,7 @@ pub unsafe extern "C" fn llmrl_chain_try_acquire(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             let (out, cost) = (Out::new(out, out_size)?, read_cost(cost)?);
             let claim = out.claim(c)?;
             let grants = c.levels.admit(&cost).map_err(|why| out.refused(why))?;
@@ -167,7 +169,7 @@ pub unsafe extern "C" fn llmrl_chain_acquire(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain_kept(c, |c| {
+        with_kept(c, |c| {
             let (out, cost) = (Out::new(out, out_size)?, read_cost(cost)?);
             let claim = out.claim(c)?;
             let grants = c.levels.block(&cost, timeout(timeout_ns));
@@ -203,13 +205,19 @@ pub unsafe extern "C" fn llmrl_chain_enqueue(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             let (out, cost) = (Out::new(out, out_size)?, read_cost(cost)?);
             let claim = out.claim(c)?;
-            let caller = c.caller(claim.number());
-            let place = c.levels.enqueue(&cost, timeout(timeout_ns), caller);
+            let number = claim.number();
+            let place = c
+                .levels
+                .enqueue(&cost, timeout(timeout_ns), c.caller(number));
             let place = place.map_err(|why| out.refused(why))?;
-            c.progress(claim, place, &out)
+            let mut level = 0;
+            let wait = progress(claim, place, |place| {
+                c.look(number, place, &mut level, &out)
+            })?;
+            out.stands(number, wait, level)
         })
     }
 }
@@ -233,18 +241,13 @@ pub unsafe extern "C" fn llmrl_chain_poll(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             let out = Out::new(out, out_size)?;
-            if c.table.is_held(ticket) {
-                return out.held(ticket);
-            }
-            match c.table.claim(ticket, true)? {
-                Claimed::Held(claim, grants) => {
-                    claim.hold(grants);
-                    out.held(ticket)
-                }
-                Claimed::Waiting(claim, place) => c.progress(claim, place, &out),
-            }
+            let mut level = 0;
+            let wait = poll(&c.table, ticket, |place| {
+                c.look(ticket, place, &mut level, &out)
+            })?;
+            out.stands(ticket, wait, level)
         })
     }
 }
@@ -261,7 +264,7 @@ pub unsafe extern "C" fn llmrl_chain_adjust(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             let cost = read_cost(so_far)?;
             let (claim, mut grants) = c.table.claim_held(permit)?;
             let adjusted = c.levels.adjust(&mut grants, &cost);
@@ -285,7 +288,7 @@ pub unsafe extern "C" fn llmrl_chain_settle(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             let cost = read_cost(actual)?;
             // Before the permit is taken out: with a cost that cannot be, it stays held.
             cost.amounts().map_err(|_| LLMRL_ERR_COST)?;
@@ -307,7 +310,7 @@ pub unsafe extern "C" fn llmrl_chain_release(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             let (_ended, grants) = c.table.claim_held(permit)?;
             c.levels.release(grants);
             Ok(LLMRL_OK)
@@ -327,7 +330,7 @@ pub unsafe extern "C" fn llmrl_chain_cancel(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             match c.table.claim(permit, false)? {
                 Claimed::Held(_ended, grants) => c.levels.cancel(grants),
                 Claimed::Waiting(_ended, place) => c.levels.leave(place, c.caller(permit)),
@@ -353,7 +356,7 @@ pub unsafe extern "C" fn llmrl_chain_feedback(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_chain(c, |c| {
+        with(c, |c| {
             advise(answer, answer_size, out, out_size, |reading| {
                 let (claim, mut grants) = c.table.claim_held(permit)?;
                 let advice = c.levels.feedback(&mut grants, reading);

@@ -19,6 +19,8 @@ pub mod chained;
 pub mod charging;
 pub mod clock;
 mod describe;
+pub mod fair;
+pub mod faired;
 pub mod feedback;
 pub mod in_flight;
 pub mod lengths;
@@ -35,7 +37,7 @@ pub mod version;
 
 use crate::clock::nanos;
 use crate::error::Refused;
-use crate::sync::{Acquire, Release};
+use crate::sync::{Acquire, Arc, Release};
 use limiter::llmrl_limiter;
 use status::*;
 use std::any::Any;
@@ -71,6 +73,9 @@ impl Magic {
 unsafe trait Object {
     /// Unlikely to be found anywhere else.
     const MAGIC: u64;
+
+    /// After a panic in a call on it: nobody knows what state its limiters are in, if it has some.
+    fn close_limiters(&self) {}
 }
 
 /// Makes a reference from a pointer that C gave, if there is an object of this kind behind it.
@@ -97,7 +102,7 @@ unsafe fn live<'a, T: Object>(object: *const T) -> Result<&'a T, llmrl_status> {
 
 /// Runs the body of an exported function. A panic is a defect of this library; it must not unwind into C. After one in a
 /// call on a limiter nobody knows what state that is in, so it is closed: every later call is refused, and whoever waits
-/// is told. In other objects a panic leaves nothing half-done.
+/// is told. Other objects see to themselves: [`Object::close_limiters`].
 fn guard(limiter: Option<&llmrl_limiter>, body: impl FnOnce() -> Answer) -> llmrl_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status) | Err(status)) => status,
@@ -140,9 +145,45 @@ unsafe fn with_limiter(
 unsafe fn with<T: Object>(object: *const T, body: impl FnOnce(&T) -> Answer) -> llmrl_status {
     // SAFETY: passed on.
     match unsafe { live(object) } {
-        Ok(object) => guard(None, || body(object)),
+        Ok(object) => guard_object(object, || body(object)),
         Err(status) => status,
     }
+}
+
+/// [`with`] for an object that somebody may free while the thread is blocked.
+///
+/// # Safety
+/// As [`keep`].
+unsafe fn with_kept<T: Object>(object: *const T, body: impl FnOnce(&T) -> Answer) -> llmrl_status {
+    // SAFETY: passed on.
+    match unsafe { keep(object) } {
+        Ok(object) => guard_object(&*object, || body(&object)),
+        Err(status) => status,
+    }
+}
+
+fn guard_object<T: Object>(object: &T, body: impl FnOnce() -> Answer) -> llmrl_status {
+    match guard(None, body) {
+        LLMRL_ERR_PANIC => guard(None, || {
+            object.close_limiters();
+            Err(LLMRL_ERR_PANIC)
+        }),
+        status => status,
+    }
+}
+
+/// A count of an object of its own.
+///
+/// # Safety
+/// As [`live`]; objects of this kind come from `Arc::into_raw`.
+unsafe fn keep<T: Object>(object: *const T) -> Result<Arc<T>, llmrl_status> {
+    // SAFETY: passed on.
+    unsafe { live(object) }?;
+    // SAFETY: it is live and came from `Arc::into_raw`, so it has a count, of which nothing is taken here.
+    Ok(unsafe {
+        Arc::increment_strong_count(object);
+        Arc::from_raw(object)
+    })
 }
 
 /// Hands a new object to C.
@@ -169,6 +210,29 @@ unsafe fn take_back<T: Object>(object: *mut T, magic: impl FnOnce(&T) -> &Magic)
         // SAFETY: it was live, so it came from `give`, and it can be freed only once, as it is not recognised any more.
         let object = unsafe { Box::from_raw(object) };
         guard(None, || {
+            drop(object);
+            Ok(LLMRL_OK)
+        });
+    }
+}
+
+/// [`take_back`] for an object that threads are blocked in: it goes when the last of them has left. `end` is for what cannot wait.
+///
+/// # Safety
+/// As [`keep`].
+unsafe fn take_back_kept<T: Object>(
+    object: *mut T,
+    magic: impl FnOnce(&T) -> &Magic,
+    end: impl FnOnce(&T),
+) {
+    // SAFETY: passed on.
+    if let Ok(live) = unsafe { live(object) } {
+        magic(live).clear();
+        // SAFETY: it was live, so it came from `Arc::into_raw`; not recognised any more, it is not freed twice. Those who are
+        // blocked have counts of their own.
+        let object = unsafe { Arc::from_raw(object) };
+        guard(None, || {
+            end(&object);
             drop(object);
             Ok(LLMRL_OK)
         });

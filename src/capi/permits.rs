@@ -21,11 +21,11 @@
 use super::limit::{llmrl_cost, read_cost};
 use super::limiter::{LLMRL_MAX_LIMITS, llmrl_limiter, llmrl_permit};
 use super::status::*;
-use super::table::{Claim, Claimed, Unclaimed};
-use super::{guard, live, refuse, timeout, wait_ns, with_limiter, write};
+use super::table::{Claim, Claimed, Table, Unclaimed};
+use super::{guard, keep, refuse, timeout, wait_ns, with_limiter, write};
 use crate::limiter::{Grant, Limiter, Step, Ticket};
-use crate::sync::Arc;
 use std::ptr;
+use std::time::Duration;
 
 impl llmrl_limiter {
     /// Whether a permit is to be kept.
@@ -161,14 +161,10 @@ pub unsafe extern "C" fn llmrl_acquire(
     permit: *mut llmrl_permit,
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
-    if let Err(status) = unsafe { live(l) } {
-        return status;
-    }
     // A count of its own, so that the limiter is still there when a thread wakes up in the middle of its being freed.
-    // SAFETY: it is live, so it came from `Arc::into_raw` and has a count, of which nothing is taken here.
-    let l = unsafe {
-        Arc::increment_strong_count(l);
-        Arc::from_raw(l)
+    let l = match unsafe { keep(l) } {
+        Ok(l) => l,
+        Err(status) => return status,
     };
     guard(Some(&l), || {
         // SAFETY: what C promises of the pointers it gives.
@@ -230,12 +226,9 @@ pub unsafe extern "C" fn llmrl_enqueue(
             }
             let place = l.limiter.enqueue(&cost, timeout(timeout_ns), number);
             let place = place.map_err(|refused| refuse(refused, ptr::null_mut()))?;
-            let (status, wait) = progress(&l.limiter, claim, place);
-            if status >= 0 {
-                write(ticket, number);
-                tell(status, wait, wait_ns);
-            }
-            Ok(status)
+            let wait = progress(claim, place, |place| look(&l.limiter, place))?;
+            write(ticket, number);
+            Ok(stands(wait, wait_ns))
         })
     }
 }
@@ -258,59 +251,80 @@ pub unsafe extern "C" fn llmrl_poll(
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
         with_limiter(l, |l| {
-            if l.table.is_held(ticket) {
-                return Ok(LLMRL_OK);
-            }
-            match l.table.claim(ticket, true)? {
-                Claimed::Held(claim, grant) => {
-                    claim.hold(grant);
-                    Ok(LLMRL_OK)
-                }
-                Claimed::Waiting(claim, place) => {
-                    let (status, wait) = progress(&l.limiter, claim, place);
-                    tell(status, wait, wait_ns);
-                    Ok(status)
-                }
-            }
+            let wait = poll(&l.table, ticket, |place| look(&l.limiter, place))?;
+            Ok(stands(wait, wait_ns))
         })
     }
 }
 
-/// # Safety As [`write`].
-unsafe fn tell(status: llmrl_status, wait: u64, wait_ns: *mut u64) {
-    if status == LLMRL_PENDING {
-        // SAFETY: passed on.
-        unsafe { write(wait_ns, wait) };
+/// What a look at a ticket finds that has not failed.
+pub(super) enum Look<H> {
+    Held(H),
+    Pending(Option<Duration>),
+}
+
+/// Polls a ticket by its number: `None` when it is held, else for how long it waits.
+pub(super) fn poll<W, H>(
+    table: &Table<W, H>,
+    number: llmrl_permit,
+    look: impl FnMut(&mut W) -> Result<Look<H>, llmrl_status>,
+) -> Result<Option<u64>, llmrl_status> {
+    if table.is_held(number) {
+        return Ok(None);
+    }
+    match table.claim(number, true)? {
+        Claimed::Held(claim, held) => {
+            claim.hold(held);
+            Ok(None)
+        }
+        Claimed::Waiting(claim, ticket) => progress(claim, ticket, look),
     }
 }
 
-/// Polls a ticket that is claimed and leaves behind what it has become; when it waits,
-/// also for how long.
-fn progress(
-    limiter: &Limiter,
-    mut claim: Claim<'_, Ticket, Grant>,
-    mut ticket: Ticket,
-) -> (llmrl_status, u64) {
+/// Polls a ticket that is claimed and leaves behind what it has become, as [`poll`].
+pub(super) fn progress<W, H>(
+    mut claim: Claim<'_, W, H>,
+    mut ticket: W,
+    mut look: impl FnMut(&mut W) -> Result<Look<H>, llmrl_status>,
+) -> Result<Option<u64>, llmrl_status> {
     loop {
-        let status = match limiter.advance_ticket(&mut ticket) {
-            Step::Held(grant) => {
-                claim.hold(grant);
-                LLMRL_OK
+        match look(&mut ticket)? {
+            Look::Held(held) => {
+                claim.hold(held);
+                return Ok(None);
             }
-            Step::Pending { wait } => match claim.wait(ticket) {
-                Ok(()) => return (LLMRL_PENDING, wait_ns(wait)),
+            Look::Pending(wait) => match claim.wait(ticket) {
+                Ok(()) => return Ok(Some(wait_ns(wait))),
                 // It was woken before it could be found in the table.
-                Err(again) => {
-                    (claim, ticket) = again;
-                    continue;
-                }
+                Err(again) => (claim, ticket) = again,
             },
-            Step::TimedOut => LLMRL_ERR_DEADLINE,
-            Step::Never(_) => LLMRL_ERR_NEVER,
-            Step::Closed => LLMRL_ERR_CLOSED,
-            Step::Spent => LLMRL_ERR_STALE,
-        };
-        return (status, 0);
+        }
+    }
+}
+
+/// What has become of a ticket.
+///
+/// # Safety
+/// As [`write`].
+pub(super) unsafe fn stands(wait: Option<u64>, wait_ns: *mut u64) -> llmrl_status {
+    match wait {
+        None => LLMRL_OK,
+        Some(wait) => {
+            // SAFETY: passed on.
+            unsafe { write(wait_ns, wait) };
+            LLMRL_PENDING
+        }
+    }
+}
+
+fn look(limiter: &Limiter, ticket: &mut Ticket) -> Result<Look<Grant>, llmrl_status> {
+    match limiter.advance_ticket(ticket) {
+        Step::Held(grant) => Ok(Look::Held(grant)),
+        Step::Pending { wait } => Ok(Look::Pending(wait)),
+        Step::TimedOut => Err(LLMRL_ERR_DEADLINE),
+        Step::Never(_) => Err(LLMRL_ERR_NEVER),
+        Step::Closed => Err(LLMRL_ERR_CLOSED),
+        Step::Spent => Err(LLMRL_ERR_STALE),
     }
 }
 

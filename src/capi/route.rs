@@ -21,7 +21,7 @@
 use super::describe::Callback;
 use super::limiter::{llmrl_limiter, llmrl_wake_fn};
 use super::status::*;
-use super::{Answer, Magic, Message, Object, Plain, copy_in, give, guard, live, take_back, write};
+use super::{Magic, Message, Object, Plain, copy_in, give, guard, keep, take_back, with, write};
 use crate::route::{Node, RoutedTicket, Router};
 use crate::sync::{Arc, Mutex};
 use std::collections::HashMap;
@@ -40,6 +40,11 @@ pub struct llmrl_router {
 // SAFETY: it is laid out as in C, and the magic word comes first.
 unsafe impl Object for llmrl_router {
     const MAGIC: u64 = u64::from_be_bytes(*b"llmrlrtr");
+
+    fn close_limiters(&self) {
+        let nodes = self.router.nodes();
+        nodes.iter().for_each(|node| node.limiter().close());
+    }
 }
 
 /// What can be chosen of a router. May grow at the end in later versions, so its size is
@@ -72,31 +77,6 @@ pub(super) struct Place {
     pub(super) ticket: Option<RoutedTicket>,
     /// Another poll came in the meantime, and is to be answered by the one that goes on.
     pub(super) is_missed: bool,
-}
-
-/// Runs `body` on a router. After a panic nobody knows what state its limiters are in.
-///
-/// # Safety
-/// As [`live`].
-pub(super) unsafe fn with_router(
-    router: *const llmrl_router,
-    body: impl FnOnce(&llmrl_router) -> Answer,
-) -> llmrl_status {
-    // SAFETY: passed on.
-    match unsafe { live(router) } {
-        Ok(router) => match guard(None, || body(router)) {
-            LLMRL_ERR_PANIC => guard(None, || {
-                router
-                    .router
-                    .nodes()
-                    .iter()
-                    .for_each(|node| node.limiter().close());
-                Err(LLMRL_ERR_PANIC)
-            }),
-            status => status,
-        },
-        Err(status) => status,
-    }
 }
 
 /// Bytes that C has; empty if there are none.
@@ -198,18 +178,15 @@ pub unsafe extern "C" fn llmrl_router_add(
     let message = unsafe { Message::new(message, message_size) };
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             if name.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
             let name = bytes(name, name_size)?;
-            let limiter = live(l)?;
-            // A count of its own; it is live, so it came from `Arc::into_raw`.
-            Arc::increment_strong_count(l);
-            let home = Arc::from_raw(l);
+            let home = keep(l)?;
             let added = r
                 .router
-                .add_home(name, weight, &limiter.limiter, Some(home));
+                .add_home(name, weight, &home.limiter, Some(home.clone()));
             let number = added.map_err(|error| message.explain(LLMRL_ERR_RANGE, error))?;
             write(node, number);
             Ok(LLMRL_OK)
@@ -230,7 +207,7 @@ pub unsafe extern "C" fn llmrl_router_set_weight(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             if name.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
@@ -257,7 +234,7 @@ pub unsafe extern "C" fn llmrl_router_remove(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             if name.is_null() {
                 return Err(LLMRL_ERR_NULL);
             }
@@ -286,7 +263,7 @@ pub unsafe extern "C" fn llmrl_router_node_for(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             let key = bytes(key, key_size)?;
             let found = r.router.node_for(key).ok_or(LLMRL_ERR_NODE)?;
             write(node, found.number());

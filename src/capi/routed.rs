@@ -5,9 +5,9 @@
 
 use super::limit::{llmrl_cost, read_cost};
 use super::limiter::{llmrl_limiter, llmrl_permit};
-use super::route::{Place, bytes, llmrl_router, pointer, with_router};
+use super::route::{Place, bytes, llmrl_router, pointer};
 use super::status::*;
-use super::{Answer, Plain, check_room, copy_out, refuse, timeout, wait_ns};
+use super::{Answer, Plain, check_room, copy_out, refuse, timeout, wait_ns, with};
 use crate::route::{Node, Routed, RoutedProgress, RoutedTicket, Unrouted};
 use crate::sync::lock;
 use std::ffi::c_void;
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn llmrl_router_try_acquire(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             let (out, cost) = (Out::new(out, out_size)?, read_cost(cost)?);
             match r.router.try_acquire(&cost, key_of(key, key_size)?) {
                 Ok(routed) => out.held(routed),
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn llmrl_router_acquire(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             let (out, cost) = (Out::new(out, out_size)?, read_cost(cost)?);
             let key = key_of(key, key_size)?;
             match r.router.acquire(&cost, key, timeout(timeout_ns)) {
@@ -190,7 +190,7 @@ pub unsafe extern "C" fn llmrl_router_enqueue(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             let (out, cost) = (Out::new(out, out_size)?, read_cost(cost)?);
             let key = key_of(key, key_size)?;
             let refused = |unrouted| out.refused(unrouted);
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn llmrl_router_poll(
 ) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             let out = Out::new(out, out_size)?;
             let place = r.take(ticket, true)?;
             r.progress(ticket, place, &out)
@@ -246,7 +246,7 @@ pub unsafe extern "C" fn llmrl_router_poll(
 pub unsafe extern "C" fn llmrl_router_cancel(r: *const llmrl_router, ticket: u64) -> llmrl_status {
     // SAFETY: what C promises of the pointers it gives.
     unsafe {
-        with_router(r, |r| {
+        with(r, |r| {
             let place = r.take(ticket, false)?;
             lock(&r.tickets).remove(&ticket);
             place.cancel();

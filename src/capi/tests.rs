@@ -3,6 +3,8 @@
 use super::bucket::*;
 use super::chain::*;
 use super::chained::*;
+use super::fair::*;
+use super::faired::*;
 use super::limit::*;
 use super::limiter::*;
 use super::permits::*;
@@ -130,7 +132,7 @@ fn a_panic_in_a_chain_closes_its_limiters() {
             llmrl_chain_new(&l.cast_const(), 1, none, 0, &mut c, silent, 0),
             LLMRL_OK
         );
-        let status = with_chain(c, |_| panic!("in a chain"));
+        let status = with(c, |_| panic!("in a chain"));
         assert_eq!(status, LLMRL_ERR_PANIC);
         let size = size_of_val(&out);
         let after = llmrl_chain_try_acquire(c, &ONE, &mut out, size);
@@ -140,6 +142,24 @@ fn a_panic_in_a_chain_closes_its_limiters() {
             LLMRL_ERR_CLOSED
         );
         llmrl_chain_free(c);
+        llmrl_limiter_free(l);
+    }
+}
+
+#[test]
+fn a_panic_in_a_fair_queue_closes_its_limiter() {
+    let l = limiter();
+    let (mut f, mut permit) = (ptr::null_mut(), 0);
+    // SAFETY: as above.
+    unsafe {
+        let (none, silent) = (ptr::null(), ptr::null_mut());
+        let status = llmrl_fair_new(l, none, 0, &mut f, silent, 0);
+        assert_eq!(status, LLMRL_OK);
+        let status = with_kept(f, |_| panic!("in a fair queue"));
+        assert_eq!(status, LLMRL_ERR_PANIC);
+        let after = llmrl_fair_try_acquire(f, &ONE, &mut permit, ptr::null_mut());
+        assert_eq!(after, LLMRL_ERR_CLOSED);
+        llmrl_fair_free(f);
         llmrl_limiter_free(l);
     }
 }

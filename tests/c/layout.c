@@ -102,6 +102,28 @@ int main(void)
     AT(llmrl_chained, level, 16);
     AT(llmrl_chained, limit, 20);
 
+    EQUAL(sizeof(llmrl_fair_options), 24 + 2 * sizeof(void *));
+    AT(llmrl_fair_options, flags, 0);
+    AT(llmrl_fair_options, passes, 4);
+    AT(llmrl_fair_options, max_waiters, 8);
+    AT(llmrl_fair_options, max_permits, 12);
+    AT(llmrl_fair_options, aging_ns, 16);
+    AT(llmrl_fair_options, wake, 24);
+    AT(llmrl_fair_options, wake_ctx, 24 + sizeof(void *));
+
+    EQUAL(sizeof(llmrl_share), 2 * sizeof(void *) + 8);
+    AT(llmrl_share, key, 0);
+    AT(llmrl_share, key_size, sizeof(void *));
+    AT(llmrl_share, weight, 2 * sizeof(void *));
+    AT(llmrl_share, flags, 2 * sizeof(void *) + 4);
+
+    EQUAL(sizeof(llmrl_fair_stats), 40);
+    AT(llmrl_fair_stats, waiting, 0);
+    AT(llmrl_fair_stats, batch, 8);
+    AT(llmrl_fair_stats, keys, 16);
+    AT(llmrl_fair_stats, aged, 24);
+    AT(llmrl_fair_stats, passed, 32);
+
     EQUAL(sizeof(llmrl_charging), 16);
     AT(llmrl_charging, flags, 0);
     AT(llmrl_charging, output, 4);

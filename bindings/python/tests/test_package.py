@@ -12,8 +12,8 @@ import llmrl
 from llmrl import _abi
 
 TYPES = ["Acquire", "BucketMap", "Limiter", "ManualClock", "Map", "Permit", "TokenBucket"]
-# What the router is made of; see _router.py, where the documentation is.
-PARTS = ["RawRouter", "Slip"]
+# What routers and fair queues are made of; see _router.py and _fair.py, where the documentation is.
+PARTS = ["FairSlip", "RawFair", "RawRouter", "Slip"]
 
 
 def public(kind: type) -> set[str]:

@@ -310,6 +310,71 @@ def test_fork_inside_a_loop(python):
     assert out.split() == ["child", "0", "parent", "True"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_closes_fair_queues(python):
+    out = python("""
+        limiter = Limiter(Limit.in_flight(1))
+        fair = llmrl.FairQueue(limiter)
+        held = fair.acquire("k").wait()
+        child = os.fork()
+        if child == 0:
+            for ask in (fair.acquire("k").wait, fair.try_acquire):
+                try:
+                    ask()
+                except llmrl.Closed as error:
+                    assert "before fork()" in str(error), error
+                else:
+                    os._exit(1)
+            held.release()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        held.release()
+        with fair.acquire("k", timeout=0):
+            print("child", status, "parent", limiter.stats().in_flight)
+    """)
+    assert out.split() == ["child", "0", "parent", "1"]
+
+
+def test_ctrl_c_leaves_a_fair_queue(python):
+    out = python("""
+        limiter = Limiter(Limit.in_flight(1))
+        fair = llmrl.FairQueue(limiter)
+        held = fair.try_acquire()
+        def interrupt():
+            until(lambda: fair.stats().waiting == 1)
+            interrupt_main(signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        try:
+            fair.acquire("k").wait()
+        except KeyboardInterrupt:
+            print(fair.stats().waiting, limiter.stats().waiting)
+        held.release()
+    """)
+    assert out.split() == ["0", "0"]
+
+
+def test_exit_ends_those_who_wait_in_a_fair_queue(python):
+    out = python("""
+        fair = llmrl.FairQueue(Limiter(Limit.in_flight(1)))
+        held = fair.try_acquire()
+        def thread():
+            try:
+                fair.acquire("k").wait()
+            except llmrl.Closed as error:
+                print(error)
+        waiting = threading.Thread(target=thread, daemon=True)
+        waiting.start()
+        until(lambda: fair.stats().waiting == 1)
+        def ask():
+            try:
+                fair.acquire("late").wait()
+            except llmrl.Closed as error:
+                print(error)
+        last.append(ask)
+    """)
+    assert out.count("the interpreter is exiting") == 1
+
+
 def test_backend_is_what_was_asked_for(python):
     out = python("""
         print(llmrl.backend, llmrl.Limiter.__module__)

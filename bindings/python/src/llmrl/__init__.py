@@ -16,13 +16,14 @@ from ._calendar import until_midnight, until_reset
 from ._chain import Chain, ChainAcquire, ChainPermit
 from ._charging import Charging
 from ._errors import Closed, DeadlineExceeded, Error, MapFull, Never, NoNode, QueueFull, StalePermit
+from ._fair import FairAcquire, FairPermit, FairQueue
 from ._feedback import Advice, Quota, Reading
 from ._lengths import Lengths
 from ._limit import Limit
 from ._map import LimiterMap
 from ._meter import Weights
 from ._router import Node, Routed, RoutedAcquire, Router
-from ._types import BucketMapStats, KeyStats, LimitState, MapStats, Stats
+from ._types import BucketMapStats, FairStats, KeyStats, LimitState, MapStats, Stats
 
 __version__ = library_version
 
@@ -38,6 +39,10 @@ __all__ = [
     "Closed",
     "DeadlineExceeded",
     "Error",
+    "FairAcquire",
+    "FairPermit",
+    "FairQueue",
+    "FairStats",
     "KeyStats",
     "Lengths",
     "Limit",

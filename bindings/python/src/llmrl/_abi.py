@@ -123,6 +123,26 @@ class Routed(ctypes.Structure):
     ]
 
 
+FAIR_STATS = ("waiting", "batch", "keys", "aged", "passed")
+
+
+class FairOptions(ctypes.Structure):
+    _fields_ = [
+        *((name, c_uint32) for name in ("flags", "passes", "max_waiters", "max_permits")),
+        ("aging_ns", c_uint64),
+        ("wake", c_void_p),
+        ("wake_ctx", c_ssize_t),
+    ]
+
+
+class Share(ctypes.Structure):
+    _fields_ = [("key", c_char_p), ("key_size", c_size_t), ("weight", c_uint32), ("flags", c_uint32)]
+
+
+class FairStats(ctypes.Structure):
+    _fields_ = [(name, c_uint64) for name in FAIR_STATS]
+
+
 class Charging(ctypes.Structure):
     _fields_ = [(name, c_uint32) for name in ("flags", "output", "settlement", "burndown")]
 
@@ -179,6 +199,17 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llmrl_map_close": (c_int32, c_void_p),
     "llmrl_map_get_stats": (c_int32, c_void_p, POINTER(MapStats), c_size_t),
     "llmrl_map_top": (c_int32, c_void_p, c_uint32, POINTER(MapKey), c_size_t, c_size_t, POINTER(c_size_t)),
+    "llmrl_fair_new": (c_int32, c_void_p, POINTER(FairOptions), c_size_t, _outp, c_char_p, c_size_t),
+    "llmrl_fair_free": (None, c_void_p),
+    "llmrl_fair_try_acquire": (c_int32, c_void_p, _cost, _out64, _out64),
+    "llmrl_fair_enqueue": (c_int32, c_void_p, _cost, POINTER(Share), c_uint64, _out64, _out64),
+    "llmrl_fair_poll": (c_int32, c_void_p, c_uint64, _out64),
+    "llmrl_fair_adjust": (c_int32, c_void_p, c_uint64, _cost),
+    "llmrl_fair_settle": (c_int32, c_void_p, c_uint64, _cost),
+    "llmrl_fair_release": (c_int32, c_void_p, c_uint64),
+    "llmrl_fair_cancel": (c_int32, c_void_p, c_uint64),
+    "llmrl_fair_feedback": (c_int32, c_void_p, c_uint64, POINTER(Answer), c_size_t, POINTER(Advice), c_size_t),
+    "llmrl_fair_get_stats": (c_int32, c_void_p, POINTER(FairStats), c_size_t),
     "llmrl_answer_read": (c_int32, POINTER(Answer), c_size_t, POINTER(Reading), c_size_t),
     "llmrl_feedback": (c_int32, c_void_p, c_uint64, POINTER(Answer), c_size_t, POINTER(Advice), c_size_t),
     "llmrl_charging_of": (c_int32, c_char_p, POINTER(Charging), c_size_t),

@@ -88,11 +88,11 @@ def duration_ns(field: str, value: Number, low_ns: int = 0, high_ns: int | None 
     return round(ns)
 
 
-def timeout_ns(value: Number | None) -> int:
-    """Return a timeout in nanoseconds; None and infinity wait without end."""
+def timeout_ns(value: Number | None, field: str = "timeout") -> int:
+    """Return a timeout in nanoseconds; None and infinity are without end."""
     if value is None:
         return FOREVER
-    number = seconds("timeout", value, "None or seconds >= 0")
+    number = seconds(field, value, "None or seconds >= 0")
     ns = _times_1e9(value, number)
     return FOREVER if ns >= 9.2e18 else round(ns)
 

@@ -30,10 +30,12 @@ else:
 
 Acquire = _chosen.Acquire
 BucketMap = _chosen.BucketMap
+FairSlip = _chosen.FairSlip
 Limiter = _chosen.Limiter
 ManualClock = _chosen.ManualClock
 Map = _chosen.Map
 Permit = _chosen.Permit
+RawFair = _chosen.RawFair
 RawRouter = _chosen.RawRouter
 Slip = _chosen.Slip
 TokenBucket = _chosen.TokenBucket
@@ -48,10 +50,12 @@ read_answer = _chosen.read_answer
 __all__ = [
     "Acquire",
     "BucketMap",
+    "FairSlip",
     "Limiter",
     "ManualClock",
     "Map",
     "Permit",
+    "RawFair",
     "RawRouter",
     "Slip",
     "TokenBucket",

@@ -14,6 +14,7 @@ from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
 from ._ctypes_bucket_map import BucketMap
 from ._ctypes_charging import charging_cost, charging_of
+from ._ctypes_fair import FairSlip, RawFair
 from ._ctypes_feedback import answer_of, read_answer
 from ._ctypes_lengths import lengths_estimate, lengths_new, lengths_record
 from ._ctypes_map import Map
@@ -28,10 +29,12 @@ from ._types import LimitState, Stats, make_limit_state, make_stats
 __all__ = [
     "Acquire",
     "BucketMap",
+    "FairSlip",
     "Limiter",
     "ManualClock",
     "Map",
     "Permit",
+    "RawFair",
     "RawRouter",
     "Slip",
     "TokenBucket",

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from ._ctypes import Limiter, Permit
     from ._hub import Hub
 
-# Tickets of all routers that were woken: a call on any limiter may wake one of any router. Their numbers are given out once in a
-# process. As in _ctypes.py the callback is deque.insert itself; it is never freed.
+# Tickets of all routers and fair queues that were woken: a call on any limiter may wake one of any of them. Two with one number
+# would be told both, which does no harm. As in _ctypes.py the callback is deque.insert itself; it is never freed.
 routed: deque[int] = deque()
 _callback = _abi.WAKE(routed.insert)
-_routers: weakref.WeakSet[RawRouter] = weakref.WeakSet()
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+
+
+def wakes(hub: Hub) -> tuple[Any, int]:
+    """The callback for the tickets of ``hub``, and its context."""
+    _hubs.add(hub)
+    return ctypes.cast(_callback, c_void_p), sys.maxsize
 
 
 def flush_routed() -> None:
@@ -35,24 +41,22 @@ def flush_routed() -> None:
         except IndexError:
             return  # another thread was faster
         try:
-            for router in list(_routers):
-                router._hub.wake(ticket)
+            for hub in list(_hubs):
+                hub.wake(ticket)
         except BaseException:
             routed.appendleft(ticket)  # a wake may be repeated, but not lost
             raise
 
 
 class RawRouter:
-    __slots__ = ("_handle", "_hub", "__weakref__")
+    __slots__ = ("_handle",)
 
     def __init__(self, replicas: int, hub: Hub) -> None:
         self._handle = c_void_p()
-        self._hub = hub
-        options = _abi.RouterOptions(0, replicas, ctypes.cast(_callback, c_void_p), sys.maxsize)
+        options = _abi.RouterOptions(0, replicas, *wakes(hub))
         message = ctypes.create_string_buffer(256)
         status = lib.llmrl_router_new(byref(options), ctypes.sizeof(options), byref(self._handle), message, 256)
         created(status, "Router", message)
-        _routers.add(self)
 
     def __del__(self) -> None:
         if lib is None or not hasattr(self, "_handle"):

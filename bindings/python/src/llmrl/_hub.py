@@ -62,7 +62,7 @@ class Hub:
     """The waiters of one limiter by ticket."""
 
     # A limiter refers to its hub, never the hub to its limiter; only a waiter ties them together for as long as it waits.
-    __slots__ = ("waiting", "clock", "timed", "closed_by")
+    __slots__ = ("waiting", "clock", "timed", "closed_by", "__weakref__")
 
     def __init__(self, clock: Optional[Clock]) -> None:
         self.waiting: dict[int, Waiter] = {}

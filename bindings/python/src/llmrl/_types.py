@@ -97,6 +97,21 @@ class BucketMapStats(NamedTuple):
     """Calls that found no room for their key. If these are not rare, the capacity is too small."""
 
 
+class FairStats(NamedTuple):
+    """How a ``FairQueue`` stands."""
+
+    waiting: int
+    """Who waits now."""
+    batch: int
+    """Of those, with ``batch=True``."""
+    keys: int
+    """Keys of which somebody waits; one that has both classes counts twice."""
+    aged: int
+    """Requests with ``batch=True`` that have become like the others, since the beginning."""
+    passed: int
+    """Requests that have passed a larger one, since the beginning."""
+
+
 MODES = ("normal", "throttled", "recovering")
 
 

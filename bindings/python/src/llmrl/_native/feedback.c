@@ -85,21 +85,28 @@ PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwarg
     return result;
 }
 
-PyObject *feedback_learn(PyObject *permit, PyObject *args, PyObject *kwargs) {
-    Permit *self = (Permit *)permit;
+PyObject *feedback_tell(PyObject *args, PyObject *kwargs, learn_fn learn, void *permit, Limiter *limiter) {
     PyObject *result = NULL;
     llmrl_answer answer;
     llmrl_advice advice;
     Held held;
     if (answer_of(args, kwargs, &answer, &held) == 0) {
-        llmrl_status failed = LLMRL_ERR_STALE;
-        if (self->id)
-            failed = llmrl_feedback(self->limiter->handle, self->id, &answer, sizeof answer, &advice, sizeof advice);
+        llmrl_status failed = learn(permit, &answer, &advice);
         if (failed < 0)
-            raise_status(failed, "feedback", self->limiter, NULL);
+            raise_status(failed, "feedback", limiter, NULL);
         else if (wakes_flush() == 0)
             result = PyObject_CallFunction(native.make_advice, "IIK", advice.answer_class, advice.flags, advice.wait_ns);
     }
     let_go(&held);
     return result;
+}
+
+static llmrl_status learn(void *permit, const llmrl_answer *answer, llmrl_advice *advice) {
+    Permit *self = permit;
+    if (!self->id) return LLMRL_ERR_STALE;
+    return llmrl_feedback(self->limiter->handle, self->id, answer, sizeof *answer, advice, sizeof *advice);
+}
+
+PyObject *feedback_learn(PyObject *permit, PyObject *args, PyObject *kwargs) {
+    return feedback_tell(args, kwargs, learn, permit, ((Permit *)permit)->limiter);
 }

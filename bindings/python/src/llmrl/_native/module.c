@@ -72,11 +72,14 @@ static int fill(PyObject *module) {
     native.bucket_map = (PyTypeObject *)PyType_FromSpec(&bucket_map_spec);
     native.router = (PyTypeObject *)PyType_FromSpec(&router_spec);
     native.slip = (PyTypeObject *)PyType_FromSpec(&slip_spec);
+    native.fair = (PyTypeObject *)PyType_FromSpec(&fair_spec);
+    native.fair_slip = (PyTypeObject *)PyType_FromSpec(&fair_slip_spec);
     return add_type(module, "Limiter", native.limiter) || add_type(module, "Permit", native.permit) ||
                    add_type(module, "Acquire", native.acquire) || add_type(module, "ManualClock", native.clock) ||
                    add_type(module, "TokenBucket", native.bucket) || add_type(module, "RawRouter", native.router) ||
                    add_type(module, "Slip", native.slip) || add_type(module, "Map", native.map) ||
-                   add_type(module, "BucketMap", native.bucket_map) ||
+                   add_type(module, "BucketMap", native.bucket_map) || add_type(module, "RawFair", native.fair) ||
+                   add_type(module, "FairSlip", native.fair_slip) ||
                    PyModule_AddStringConstant(module, "library_version", llmrl_version())
                ? -1
                : 0;

@@ -62,7 +62,7 @@ typedef struct {
 
 /* What the C code needs from the Python side of the package, and its own types; set once by module init. */
 extern struct native {
-    PyTypeObject *limiter, *map, *permit, *acquire, *clock, *bucket, *bucket_map, *router, *slip;
+    PyTypeObject *limiter, *map, *permit, *acquire, *clock, *bucket, *bucket_map, *router, *slip, *fair, *fair_slip;
     PyObject *ready;                 /* awaitable that is None at once */
     PyObject *from_status;           /* llmrl._errors */
     PyObject *bucket_refusal;
@@ -95,14 +95,18 @@ int wakes_flush_slow(void);
 /* To be called after every library call that may move the queue. -1: a signal handler raised meanwhile. */
 static inline int wakes_flush(void) { return wakes_noted ? wakes_flush_slow() : 0; }
 
-/* limiter.c, map.c, permit.c, acquire.c, clock.c, bucket.c, bucket_map.c, router.c */
-extern PyType_Spec limiter_spec, map_spec, permit_spec, clock_spec, bucket_spec, bucket_map_spec, router_spec, slip_spec;
+/* limiter.c, map.c, permit.c, acquire.c, clock.c, bucket.c, bucket_map.c, router.c, fair.c */
+extern PyType_Spec limiter_spec, map_spec, permit_spec, clock_spec, bucket_spec, bucket_map_spec, router_spec, slip_spec, fair_spec,
+    fair_slip_spec;
 /* Takes over a handle of a map, also on failure. */
 PyObject *limiter_of_map(llmrl_limiter *handle, PyObject *hub, PyObject *woken, int in_flight, int is_shared);
 int acquire_init(unsigned long hexversion);
 /* feedback.c */
 PyObject *feedback_read_answer(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *feedback_learn(PyObject *permit, PyObject *args, PyObject *kwargs);
+/* What the provider has answered, to a permit of any kind. */
+typedef llmrl_status (*learn_fn)(void *permit, const llmrl_answer *answer, llmrl_advice *advice);
+PyObject *feedback_tell(PyObject *args, PyObject *kwargs, learn_fn learn, void *permit, Limiter *limiter);
 /* charging.c */
 PyObject *charging_of(PyObject *module, PyObject *name);
 PyObject *charging_cost(PyObject *module, PyObject *args);
