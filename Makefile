@@ -6,6 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
+# What the tests of the package need.
 EXTRAS := cli,service,test,test-service
 VENV_PYTHON := $(VENV)/bin/python
 # Whatever the package is built from. Its virtual environment is made anew when one of these is newer.
