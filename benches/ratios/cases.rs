@@ -5,7 +5,7 @@ use crate::floor::{self, Floor};
 use crate::measure::{Against, Case};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use llmrl::capi::limit::*;
-use llmrl::{Clock, Cost, Limit, Limiter, TokenBucket};
+use llmrl::{Clock, Cost, FairOptions, FairQueue, Limit, Limiter, Share, TokenBucket};
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -247,6 +247,10 @@ pub fn all(library: Option<&Library>) -> Vec<Case<'_>> {
     let queued = three_limits();
     let name = "Limiter, requests + tokens + in flight; enqueue, poll, release";
     cases.push(Case::new(name, Admit, often!(through_the_queue(&queued))));
+    let fair = FairQueue::new(&three_limits(), FairOptions::new()).unwrap();
+    let share = Share::new(b"user").unwrap();
+    let run = often!(fair.acquire(&TOKENS, &share, None).unwrap().release());
+    cases.push(Case::new("FairQueue before it, nobody waits", Admit, run));
     cases.extend(peers());
     cases
 }

@@ -3,7 +3,7 @@
 use crate::floor;
 use crate::measure::{Against::Admit, Case};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use llmrl::{BucketMap, Clock, Limit};
+use llmrl::{BucketMap, Clock, Cost, Limit, Limiter, LimiterMap};
 use std::hash::Hash;
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -83,12 +83,24 @@ fn governor<K: Hash + Eq + Clone>() -> DefaultKeyedRateLimiter<K> {
     RateLimiter::keyed(Quota::per_second(NonZeroU32::new(PLENTY as u32).unwrap()))
 }
 
+/// Whole limiters, of which a million would need 6 GB.
+const MOST_LIMITERS: u64 = 10_000;
+
+fn limiters(keys: u64) -> Case<'static> {
+    let limit = Limit::tokens(PLENTY).per(SECOND);
+    let map = LimiterMap::new(Limiter::builder().limit(limit), keys as usize, 1).unwrap();
+    case("LimiterMap, get and acquire", keys, move |key| {
+        let limiter = map.get(&text(key)).unwrap();
+        limiter.try_acquire(&Cost::tokens(1, 0)).is_ok()
+    })
+}
+
 pub fn all(keys: u64) -> Vec<Case<'static>> {
     // As many lines as our table has.
     let lines: Vec<_> = (0..keys.div_ceil(2)).map(|_| Line::default()).collect();
     let (by_number, by_text) = (ours(keys), ours(keys));
     let (governed, governed_text) = (governor(), governor());
-    vec![
+    let mut cases = vec![
         case("floor F of a random line", keys, move |key| {
             let Line(stamp) = &lines[(key / 2) as usize];
             floor::advance(stamp, 1, u64::MAX >> 2, floor::now())
@@ -107,5 +119,9 @@ pub fn all(keys: u64) -> Vec<Case<'static>> {
         case("governor check_key, 16 bytes", keys, move |key| {
             governed_text.check_key(&text(key)).is_ok()
         }),
-    ]
+    ];
+    if keys <= MOST_LIMITERS {
+        cases.push(limiters(keys));
+    }
+    cases
 }
