@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("aiohttp", reason="needs the cli extra: pip install 'llmrl[cli]'")
 
 from llmrl import Limit, Limiter, ManualClock
-from llmrl.cli import batch_engine
 from llmrl.cli.batch_charge import Account, Meters
 from llmrl.cli.batch_counts import Counts
 from llmrl.cli.batch_engine import Engine, Plan
@@ -21,6 +20,7 @@ from llmrl.cli.batch_input import parse_line
 from llmrl.cli.batch_limits import assume_spent
 from llmrl.cli.batch_output import Results
 from llmrl.cli.batch_send import Lost, Reply, Unsent, encode_body, join_url
+from llmrl.http import _exchange
 
 OK = Reply(200, {}, b'{"usage": {"prompt_tokens": 5, "completion_tokens": 7}}')
 
@@ -45,7 +45,7 @@ class Sender:
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Tuple[Sender, Any, Counts]:
     """One request of 5 + 95 tokens against 60 requests and 1000 tokens a minute; what the limiter held at each try."""
-    monkeypatch.setattr(batch_engine, "BACKOFF_CAP", 0.0)
+    monkeypatch.setattr(_exchange, "BACKOFF_CAP", 0.0)
     limiter = Limiter(Limit.requests(60), Limit.tokens(1000), Limit.in_flight(3), clock=ManualClock())
     body = {"max_tokens": 95, "messages": [{"role": "user", "content": "x" * 20}]}
     item = parse_line(1, json.dumps({"custom_id": "a", "url": "/v1/chat/completions", "body": body}).encode())

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, Optional
 
 from llmrl import Advice
 
 MAX_WAIT = 3600.0
 """Seconds; a server that asks for more (a day's quota is gone) is treated as having no quota left."""
-MAX_TOKENS = (1 << 40) - 1
 
 
 @dataclass
@@ -43,31 +41,3 @@ def judge(status: int, body: Any, advice: Advice) -> Verdict:
     if advice.retry:
         return Verdict("retry", f"status {status}", advice.wait)
     return Verdict("final", f"status {status}")
-
-
-def usage_of(body: Any) -> Optional[Tuple[int, int]]:
-    """``(prompt, completion)`` tokens of an answer, if it states usable ones."""
-    usage = body.get("usage") if isinstance(body, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    prompt = _tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
-    completion = _tokens(usage.get("completion_tokens", usage.get("output_tokens", 0)))
-    return None if prompt is None or completion is None else (prompt, completion)
-
-
-def _tokens(value: Any) -> Optional[int]:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-        return None
-    return value
-
-
-def decode(raw: bytes) -> Any:
-    """The JSON in an answer, or None. Only what may stand in a JSONL line as it is counts as JSON."""
-
-    def no_constant(name: str) -> Any:
-        raise ValueError(name)
-
-    try:
-        return json.loads(raw.decode("utf-8"), parse_constant=no_constant)
-    except (ValueError, RecursionError):
-        return None

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Optional, Set, Tuple, Union
 
 from llmrl import Never, read_answer
+from llmrl.http import backoff, decode, read_request, usage_of
 
-from .batch_answer import Verdict, decode, judge, usage_of
+from .batch_answer import Verdict, judge
 from .batch_charge import Account
 from .batch_counts import Counts
 from .batch_estimate import Estimator
@@ -23,9 +23,6 @@ from .batch_input import BadLine, Request, id_key
 from .batch_output import OutputError, Results, make_line
 from .batch_send import Lost, Reply, Sender, Unsent
 
-BACKOFF_BASE = 0.5
-BACKOFF_CAP = 30.0
-"""Full-jitter back-off: uniform between 0 and base x 2^tries seconds, at most the cap."""
 UNREACHABLE = 20
 """Requests in a row whose tries all ended without any answer, after which the server counts as gone."""
 LINES_PER_TURN = 64
@@ -196,7 +193,7 @@ class Engine:
                 return
             if self.stopping:
                 return
-            permit = await self._another_try(request, cost, self._delay(verdict, attempt))
+            permit = await self._another_try(request, cost, backoff(verdict.wait, attempt))
             if permit is None:
                 return
             attempt += 1
@@ -219,14 +216,6 @@ class Engine:
             self._room.set()
         else:
             self._room.clear()
-
-    @staticmethod
-    def _delay(verdict: Verdict, attempt: int) -> float:
-        """Seconds until the request queues again: none if the limiter holds it back, in order and without a herd.
-        Otherwise full jitter on top of what the server asked for."""
-        if verdict.wait == 0.0:
-            return 0.0
-        return (verdict.wait or 0.0) + random.uniform(0.0, min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt))
 
     async def _try(
         self, request: Request, cost: Tuple[int, int], permit: Any
@@ -260,9 +249,9 @@ class Engine:
         if verdict.kind == "ok":
             usage = usage_of(body)
             if usage is not None:
-                self.plan.estimator.answered(request.body, *usage)
-                counts.used(*usage)
-            account.answered(permit, cost, usage)
+                self.plan.estimator.answered(read_request(request.url, request.body), usage.input, usage.output)
+                counts.used(usage.input, usage.output)
+            account.answered(permit, cost, usage and (usage.input, usage.output))
         elif advice.answer_class not in ("ok", "other"):
             account.refused(permit, cost)
         elif verdict.kind == "retry":
