@@ -12,10 +12,13 @@ from llmrl.cli import build_parser
 from llmrl.cli.batch_charge import Meters
 from llmrl.cli.batch_counts import Counts
 from llmrl.cli.batch_limits import assume_spent, build, parse_limit
+from llmrl.cli.batch_options import complete
 
 
 def limiter(*options: str) -> "tuple[Any, Meters]":
-    return build(build_parser().parse_args(["batch", "in", "out", *options]))
+    args = build_parser().parse_args(["batch", "in", "out", *options])
+    complete(args)
+    return build(args)
 
 
 def test_days_and_windows() -> None:
