@@ -84,6 +84,10 @@ class Account:
         self.tokens = 0
         """Token units that stand."""
 
+    def assume_settling(self) -> None:
+        """Nobody will show that reservations are kept: *auto* is *settle* from here on."""
+        self._undecided = False
+
     @property
     def settles(self) -> bool:
         """Whether the provider is known to correct its charges. (If it does not say, whether it is assumed to.)"""

@@ -59,8 +59,8 @@ def parse_zone(text: str) -> str:
     return text
 
 
-def build(args: argparse.Namespace, saved: Optional[bytes] = None, clock: Any = None) -> Tuple[Any, Meters]:
-    """The limiter, and which of its limits is which. Raises ValueError for what a limit cannot be, or saved state."""
+def build(args: argparse.Namespace, saved: Optional[bytes] = None, **options: Any) -> Tuple[Any, Meters]:
+    """The limiter, with more ``options`` of its own, and which of its limits is which. Raises ValueError for what a limit cannot be, or saved state."""
     from llmrl import Limit, Limiter, Weights, until_midnight, until_reset
 
     limits: List[Any] = []
@@ -107,7 +107,7 @@ def build(args: argparse.Namespace, saved: Optional[bytes] = None, clock: Any = 
     if args.tpd is not None:
         add("tokens/day", day(args.tpd, "tokens"), "tokens")
     add("concurrency", Limit.in_flight(args.max_concurrent))
-    limiter = Limiter(*limits, saved=saved, clock=clock, raise_limits=getattr(args, "raise_limits", False))
+    limiter = Limiter(*limits, saved=saved, raise_limits=getattr(args, "raise_limits", False), **options)
     counted = [weighted.get(index, state.meter) for index, state in enumerate(limiter.limits())]
 
     def first(meter: str) -> Optional[int]:
