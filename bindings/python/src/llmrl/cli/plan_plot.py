@@ -39,7 +39,9 @@ def draw(outcomes: Dict[str, Outcome], path: Path) -> None:
         completion.legend(frameon=False, fontsize=9, loc="lower right")
     colours = {name: COLOURS[index % len(COLOURS)] for index, (name, _) in enumerate(first.limits)}
     moments = [at / 1e9 / scale for at, _ in first.spent]
-    for index, name in enumerate(colours):
+    for index, (name, state) in enumerate(first.limits):
+        if not state.per:
+            continue
         shares = [100 * spent[index] for _, spent in first.spent]
         use.plot(moments, shares, color=colours[name], linewidth=1.4, drawstyle="steps-post")
     use.axhline(100, color="#444444", linewidth=0.8, linestyle="--")
