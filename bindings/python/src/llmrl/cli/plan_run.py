@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import math
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from llmrl import ManualClock, Never
+from llmrl._hub import Hub, Turn
 from llmrl.http import Ask, Usage
 
 from .batch_charge import Account
@@ -111,6 +111,22 @@ class Outcome:
         return sum(map(self.units(self.counted[index]), self.done)) / max(1.0, offered)
 
 
+class _Stepper(NamedTuple):
+    """What a thread that waits does instead of sleeping: lets so many nanoseconds pass, or less."""
+
+    step: Callable[[int], None]
+
+
+class _Steps(Hub):
+    """Waits of a single thread that moves the clock itself."""
+
+    __slots__ = ()
+
+    def block(self, turn: Turn) -> None:
+        while (wait_ns := turn._poll()) is not None:
+            self.clock.step(wait_ns)  # type: ignore[union-attr]
+
+
 def simulate(
     args: argparse.Namespace, asks: Sequence[Ask], latency: Latency, progress: Callable[[int], None] = lambda done: None
 ) -> Outcome:
@@ -139,39 +155,41 @@ def simulate(
 
     def finish() -> None:
         at, _, permit, cost, ask, usage = heapq.heappop(running)
-        pass_until(at)
+        pass_until(max(at, now))
         estimator.answered(ask, usage.input, usage.output)
         account.answered(permit, cost, usage)
 
+    def step(wait_ns: int) -> None:
+        since, limit = now, meters.names[binding(limiter, meters, cost) or 0]
+        if running and running[0][0] <= now + wait_ns:
+            finish()
+        else:
+            pass_until(now + max(1, wait_ns))
+        _add(outcome.waits, Span(since, now, limit))
+
+    limiter._hub.__class__, limiter._hub.clock = _Steps, _Stepper(step)
     for number, ask in enumerate(asks):
         if number % REPORT_EVERY == 0:
             progress(number)
         # Answers of this very moment are there before the next request is sent.
         while running and running[0][0] <= now:
             finish()
-        cost = account.cost(*estimator.cost_of(ask, account.settles))
+        # What prompts really take, nobody tells here: the estimate is taken for it, and there is nothing to be learned from that.
+        prompt, most = estimator.cost_of(ask, settles=False)
+        cost = account.cost(prompt, most)
         try:
-            permit = limiter.try_acquire(*cost)
-            while permit is None:
-                since, limit = now, meters.names[binding(limiter, meters, cost) or 0]
-                wait = limiter.wait_time(*cost)
-                then = math.inf if math.isinf(wait) else now + max(1, math.ceil(wait * 1e9 - 1e-3))
-                if running and running[0][0] <= then:
-                    finish()
-                else:
-                    pass_until(int(then))
-                _add(outcome.waits, Span(since, now, limit))
-                permit = limiter.try_acquire(*cost)
+            # In the queue, as the engine: there the limiter notices what has overflowed while permits were held.
+            permit = limiter.try_acquire(*cost) or limiter.acquire(*cost).wait()
         except (Never, ValueError):
             outcome.too_large += 1
             continue
         account.admitted(cost)
         output = latency.output(ask, args.default_output)
-        usage = Usage(cost[0] if args.charge != "max" else estimator.prompt(ask), output)
+        usage = Usage(prompt, output)
         at = now + latency.nanoseconds(ask, output)
         heapq.heappush(running, (at, number, permit, cost, ask, usage))
         outcome.peak_in_flight = max(outcome.peak_in_flight, len(running))
-        stands = (usage.input, usage.output) if account.mode == "settle" else cost
+        stands = (prompt, output) if account.settles else cost
         outcome.done.append(Done(now, at, *stands))
         outcome.last_admission = now
         if number % sample_every == 0:
