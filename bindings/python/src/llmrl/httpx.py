@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import zlib
-from functools import lru_cache
+from functools import cache
 from typing import Any, AsyncIterator, Callable, Iterator, List, Optional, Tuple, TypeVar, Union
 
 from ._router import Node
@@ -71,7 +71,12 @@ class _Watched:
 
     def _beginning(self) -> bytes:
         """As much of what was read ahead as is worth to be looked at."""
-        return b"".join(self._plain.pieces(b"".join(self._head)))[:MAX_ERROR]
+        seen = b""
+        for piece in self._plain.pieces(b"".join(self._head)):
+            seen += piece
+            if len(seen) >= MAX_ERROR:
+                break
+        return seen
 
 
 class _SyncWatched(_Watched):
@@ -132,7 +137,7 @@ def _package(thing: Any) -> Any:
     raise TypeError(f"{type(thing).__name__} is neither of httpx nor of httpx2")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kinds(package: Any) -> Tuple[Any, Any]:
     """The two streams as the package wants them: of its own classes."""
     return (

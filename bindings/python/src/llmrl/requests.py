@@ -52,10 +52,6 @@ class _Raw:
         self._exchange.end()
         self._raw.close()
 
-    def release_conn(self) -> None:
-        self._exchange.end()
-        self._raw.release_conn()
-
 
 def _sent(error: BaseException) -> bool:
     """Whether the server may have seen the request."""

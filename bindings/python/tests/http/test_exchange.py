@@ -54,10 +54,11 @@ def test_settled_with_what_was_used(limiter):
     assert exchange._throttle.counts() == Counts(requests=1, tries=1, served=1, input=12, output=7)
 
 
-def test_the_estimate_stands_where_nothing_was_told(limiter):
+@pytest.mark.parametrize("kind, body", [("application/json", b'{"choices": []}'), ("audio/mpeg", ANSWER)])
+def test_the_estimate_stands_where_nothing_was_told(limiter, kind, body):
     exchange = admitted(limiter)
-    exchange.answered(200, JSON)
-    exchange.feed(b'{"choices": []}')
+    exchange.answered(200, {"content-type": kind})
+    exchange.feed(body)
     exchange.end()
     assert left(limiter) == [99, 960, 3]
 

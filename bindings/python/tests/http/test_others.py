@@ -96,9 +96,9 @@ def test_aiohttp_unread_and_cancelled(limiter):
     gate = threading.Event()
 
     async def body(session, _) -> None:
-        async with session.post(PATH, json=ASK):
+        async with session.post(PATH, json=ASK) as answer:
             assert used(limiter) == (40, 1)
-        assert used(limiter) == (40, 0)
+        assert used(limiter) == (40, 0) and answer.closed
         async def reads() -> None:
             async with session.post(PATH, json=ASK) as answer:
                 async for _ in answer.content:
@@ -166,9 +166,9 @@ def test_requests_unread(limiter):
     gate = threading.Event()
     with serving(chat_stream(gate)) as server, requests.Session() as session:
         session.mount("http://", Adapter(limiter))
-        with session.post(server.url + PATH, json=ASK, stream=True):
+        with session.post(server.url + PATH, json=ASK, stream=True) as answer:
             assert used(limiter) == (40, 1)
-        assert used(limiter) == (40, 0)
+        assert used(limiter) == (40, 0) and answer.status_code == 200
         answer = session.post(server.url + PATH, json=ASK, stream=True)
         assert used(limiter) == (80, 1)
         del answer

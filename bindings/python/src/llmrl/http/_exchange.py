@@ -124,7 +124,10 @@ class Exchange:
             return None
         advice = self._feedback(permit, status, headers, body)
         if 200 <= status < 300:
-            self._reader = UsageReader(_header(headers, "content-type"))
+            kind = _header(headers, "content-type").lower()
+            # Not what is spoken or drawn.
+            if not kind or "json" in kind or "event-stream" in kind:
+                self._reader = UsageReader(kind)
             return None
         if advice is None:
             self.drop()
