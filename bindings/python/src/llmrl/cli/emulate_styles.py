@@ -189,7 +189,8 @@ STYLES: Dict[str, Style] = {
         headers={"requests": (("rpm",), "x-trial-endpoint-call-{what}")},
     ),
     "none": Style(
-        body={"error": {"message": "Rate limit reached for requests", "code": "1302"}},
+        body={"error": {"message": "Rate limit exceeded"}},
+        concurrent={"error": {"message": "Rate limit reached for requests", "code": "1302"}},
         retry={"retry-after": "{seconds}"},
     ),
 }
