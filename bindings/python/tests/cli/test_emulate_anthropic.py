@@ -151,9 +151,9 @@ def test_a_batch_of_messages_with_anthropics_key(tmp_path: Path) -> None:
         lines = (json.dumps({"custom_id": str(i), "url": "/v1/messages", "body": body}) for i, body in enumerate(bodies))
         source, target = write(tmp_path / "in.jsonl", lines), tmp_path / "out.jsonl"
         more = {"ANTHROPIC_API_KEY": KEY}
-        done = await run(source, target, url, "--provider", "anthropic", "--tier", "2", key=None, **more)
+        done = await run(source, target, url, "--provider", "anthropic", "--tier", "start", key=None, **more)
         assert done.status == 0, done.err
-        assert "anthropic, tier 2: rpm 1,000, itpm 450,000, otpm 90,000" in done.err and KEY not in done.err + done.out
+        assert "anthropic, tier start: rpm 1,000, itpm 500,000, otpm 100,000" in done.err and KEY not in done.err + done.out
         answers = results(target).values()
         assert len(answers) == 20 and all(a["response"]["body"]["type"] == "message" for a in answers)
         assert all(a["response"]["request_id"].startswith("req_") for a in answers)
@@ -161,7 +161,7 @@ def test_a_batch_of_messages_with_anthropics_key(tmp_path: Path) -> None:
         assert emulator.stats()["tokens"]["used"] == used and emulator.stats()["refused"]["total"] == 0
         seen.append(used)
 
-    serve(test, rpm=1_000, itpm=450_000, otpm=90_000)
+    serve(test, rpm=1_000, itpm=500_000, otpm=100_000)
     assert seen
 
 

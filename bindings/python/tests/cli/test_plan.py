@@ -211,10 +211,10 @@ def test_the_tables(tmp_path: Path) -> None:
 
 
 def test_all_higher_tiers(tmp_path: Path) -> None:
-    done = plan(batch(tmp_path), "--provider", "anthropic", "--tier", "2", "--compare")
+    done = plan(batch(tmp_path), "--provider", "openai", "--tier", "3", "--compare")
     assert done.returncode == 0 and "(an example of October 2026" in done.stderr
     rows = [text for text in done.stdout.splitlines() if text.startswith("tier")]
-    assert [row.split()[1].rstrip(":") for row in rows] == ["2", "3", "4"]
+    assert [row.split()[1].rstrip(":") for row in rows] == ["3", "4", "5"]
 
 
 @pytest.mark.parametrize(

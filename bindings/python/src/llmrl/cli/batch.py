@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List
 from urllib.parse import urlsplit
 
 from . import amounts
 from .batch_options import add_estimates, add_limits, complete
-from .providers import PROVIDERS, describe
+from .batch_server import UsageError, aim, api_key, check_base_url, is_loopback
+from .providers import describe
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _SECONDS = amounts.number(float, 0.1, 86_400, "a number of seconds from 0.1 to 86400")
@@ -39,7 +39,7 @@ example:
   llmrl batch prompts.jsonl results.jsonl --rpm 500 --tpm 200000 --max-concurrent 50
 
   export ANTHROPIC_API_KEY=sk-ant-...
-  llmrl batch messages.jsonl results.jsonl --provider anthropic --tier 2
+  llmrl batch messages.jsonl results.jsonl --provider anthropic --tier start
 
 How long it will take, and which limit is to blame:   llmrl plan prompts.jsonl --rpm 500 --tpm 200000
 
@@ -127,13 +127,6 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-KEY_NAMES = frozenset(provider.api_key_env for provider in PROVIDERS.values())
-
-
-class UsageError(Exception):
-    """Something about the command line or the files; one line of text."""
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the batch. Returns the exit status described in ``--help``."""
     import aiohttp  # noqa: F401  (a missing one is reported by the caller)
@@ -146,63 +139,6 @@ def run(args: argparse.Namespace) -> int:
     except (UsageError, OutputError) as error:
         print(f"llmrl batch: {error}", file=sys.stderr)
         return USAGE
-
-
-def api_key(args: argparse.Namespace) -> Optional[str]:
-    """The key from the environment, checked. The messages never contain it."""
-    name = args.api_key_env
-    key = os.environ.get(name, "").strip()
-    if not key:
-        if _is_loopback(args.base_url):
-            return None
-        # Somebody may have given the key itself as the name, so a name of their own is not repeated.
-        shown = name if name in KEY_NAMES else "named by --api-key-env"
-        raise UsageError(f"the environment variable {shown} is not set; it must hold the API key (export NAME=...)")
-    if not all(33 <= ord(c) <= 126 for c in key):
-        raise UsageError("the API key in the environment has characters that no key has (spaces, line breaks, ...)")
-    return key
-
-
-def aim(args: argparse.Namespace) -> str:
-    """Fill in the address and the name of the key's variable. Returns the header that the key goes into."""
-    from llmrl.http import read_request
-
-    from .batch_input import Request, read_batch
-
-    name = args.provider
-    if name is None:
-        first = next((item for item in read_batch(args.input) if isinstance(item, Request)), None)
-        name = read_request(first.url).provider if first is not None else ""
-    provider = PROVIDERS.get(name, PROVIDERS["openai"])
-    key_name = provider.api_key_env or ""
-    if args.base_url is None:
-        args.base_url = os.environ.get(key_name.replace("_API_KEY", "_BASE_URL")) or provider.base_url
-        if args.base_url is None:
-            raise UsageError(f"--provider {name} has no address that is the same for everybody: give yours with --base-url")
-    if args.api_key_env is None:
-        args.api_key_env = key_name
-    return provider.key_header
-
-
-def check_base_url(url: str) -> None:
-    """Raise UsageError unless ``url`` is a plain http(s) address."""
-    parts = urlsplit(url)
-    try:
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if "@" in parts.netloc:
-        raise UsageError("--base-url must not contain a user name or password; the key belongs into the environment")
-    if not usable or parts.query or parts.fragment or any(ord(c) <= 32 for c in url):
-        raise UsageError(f"--base-url needs an address such as https://api.openai.com/v1, not {url!r}")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _files(args: argparse.Namespace) -> int:
@@ -243,7 +179,7 @@ async def _batch(args: argparse.Namespace) -> int:
         idle = float("inf")
     results = Results(args.output)
     try:
-        sender = Sender(args.base_url, key, args.timeout, through_proxy=not _is_loopback(args.base_url), key_header=key_header)
+        sender = Sender(args.base_url, key, args.timeout, through_proxy=not is_loopback(args.base_url), key_header=key_header)
         async with sender:
             return await _with_results(args, results, sender, limiter, meters, total, idle)
     finally:
@@ -333,7 +269,7 @@ def _opening(args: argparse.Namespace, found: Any) -> List[str]:
         )
     if found.again:
         lines.append(f"{found.again:,} that had got no final answer are tried again")
-    if urlsplit(args.base_url).scheme == "http" and not _is_loopback(args.base_url):
+    if urlsplit(args.base_url).scheme == "http" and not is_loopback(args.base_url):
         lines.append("note: the API key travels unencrypted to an http:// address")
     return lines
 

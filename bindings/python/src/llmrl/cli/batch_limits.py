@@ -60,7 +60,8 @@ def parse_zone(text: str) -> str:
 
 
 def build(args: argparse.Namespace, saved: Optional[bytes] = None, **options: Any) -> Tuple[Any, Meters]:
-    """The limiter, with more ``options`` of its own, and which of its limits is which. Raises ValueError for what a limit cannot be, or saved state."""
+    """The limiter, with more ``options`` of its own, and which of its limits is which. Raises ValueError for what a limit cannot be, or
+    saved state."""
     from llmrl import Limit, Limiter, Weights, until_midnight, until_reset
 
     limits: List[Any] = []

@@ -95,7 +95,9 @@ def requests_as(text: str) -> "tuple[str, float]":
     except ValueError:
         period = 0.0
     if kind not in ("bucket", "fixed", "sliding") or not 0.01 <= period <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KIND/SECONDS such as fixed/10, with KIND bucket, fixed or sliding, 0.01 to 86400")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not KIND/SECONDS such as fixed/10, with KIND bucket, fixed or sliding, 0.01 to 86400"
+        )
     return kind, period
 
 

@@ -28,7 +28,7 @@ It shares no code with the limiter: what it refuses was really too much.
 EPILOG = """\
 example:
   llmrl emulate --port 8080 --rpm 500 --tpm 200000 --max-concurrent 50
-  llmrl emulate --provider anthropic --tier 2         # as Anthropic enforces, charges and refuses, with an example of its limits
+  llmrl emulate --provider anthropic --tier start         # as Anthropic enforces, charges and refuses, with an example of its limits
   llmrl emulate --rpm 480 --requests-as fixed/1       # not more than 8 in each second
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
        -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}'
@@ -56,7 +56,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
-    parser.add_argument("--port", type=amounts.number(int, 0, 65535, "a port number from 0 to 65535"), default=8080, help="port, 0 picks a free one (default: 8080)")
+    port = amounts.number(int, 0, 65535, "a port number from 0 to 65535")
+    parser.add_argument("--port", type=port, default=8080, help="port, 0 picks a free one (default: 8080)")
     add_provider(parser)
     parser.add_argument("--rpm", type=amounts.count, metavar="N", help="requests per minute (default: no limit, so for the others)")
     parser.add_argument("--tpm", type=amounts.count, metavar="N", help="tokens per minute, input and output together")

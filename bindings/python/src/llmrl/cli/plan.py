@@ -26,7 +26,7 @@ example:
   llmrl plan prompts.jsonl --rpm 500 --tpm 200000 --max-concurrent 50
   llmrl plan prompts.jsonl --provider openai --tier 1 --compare               # and what each higher tier would change
   llmrl plan prompts.jsonl --rpm 500 --tpm 200000 --compare rpm=500,tpm=400000 --compare max-concurrent=200
-  llmrl plan prompts.jsonl --provider anthropic --tier 2 --expected-output 300 --png plan.png
+  llmrl plan prompts.jsonl --provider anthropic --tier start --expected-output 300 --png plan.png
 
 What is printed. For each limit: how long the next request in line waited for it (of all that it did not fit into, for the one that
 would be there last), what part of the whole time that is, what was admitted over what the limit offered until the last admission

@@ -1,7 +1,7 @@
 """What providers enforce, as data: limits of some of their tiers, how they are enforced, what a request is charged, how answers tell.
 
-Examples, as they were documented or measured until ``AS_OF``. Limits differ by account and model and change often: your provider's own
-page of limits has the last word, and every option overrides what stands here. No code asks for a provider's name.
+Examples for one model each, as others have reported, documented or measured them until ``AS_OF``; some are older. Limits differ by account
+and model and change often: your provider's own page has the last word, and every option overrides what stands here. No code asks for a provider's name.
 """
 
 from __future__ import annotations
@@ -60,10 +60,8 @@ PROVIDERS: Dict[str, Provider] = {
     ),
     "anthropic": Provider(
         {
-            "1": {"rpm": 50, "itpm": 30_000, "otpm": 8_000},
-            "2": {"rpm": 1_000, "itpm": 450_000, "otpm": 90_000},
-            "3": {"rpm": 2_000, "itpm": 800_000, "otpm": 160_000},
-            "4": {"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000},
+            "start": {"rpm": 1_000, "itpm": 500_000, "otpm": 100_000},
+            "scale": {"rpm": 4_000, "itpm": 4_000_000, "otpm": 800_000},
         },
         charge="end",
         headers="anthropic",
