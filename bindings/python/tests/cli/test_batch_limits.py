@@ -118,3 +118,10 @@ def test_a_later_run_knows_nothing_of_days() -> None:
     made, meters = limiter("--rpd", "1500", "--tpm", "600")
     assume_spent(made, meters, idle=30)
     assert made.limits()[0].available == 300 and made.limits()[1].available >= 1499
+
+
+def test_a_later_run_assumes_input_and_output_spent_as_well() -> None:
+    made, meters = limiter("--rpm", "60", "--itpm", "6000", "--otpm", "600", "--rpd", "5000")
+    assume_spent(made, meters, idle=30)
+    left = [state.available for state in made.limits()]
+    assert 30 <= left[0] <= 31 and 3000 <= left[1] <= 3100 and 300 <= left[2] <= 310 and left[3] == 4970

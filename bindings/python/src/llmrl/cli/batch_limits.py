@@ -120,12 +120,13 @@ def build(args: argparse.Namespace, saved: Optional[bytes] = None, **options: An
 def assume_spent(limiter: Any, meters: Meters, idle: float) -> None:
     """The run before this one ended ``idle`` seconds ago and has probably used up everything until then; what the
     provider has produced since is all that may be counted on. Of longer periods than a minute nothing is known."""
-    states = limiter.limits()
-    requests, tokens = (
-        0
-        if index is None or states[index].per > 60
-        else max(0, states[index].burst - int(min(idle, 1e6) * states[index].amount / states[index].per))
-        for index in (meters.requests, meters.tokens)
-    )
-    if requests or tokens:
-        limiter.charge(requests=requests, input=tokens)
+    spent: Dict[str, int] = {}
+    for index, state in enumerate(limiter.limits()):
+        if 0 < state.per <= 60:
+            produced = int(min(idle, 1e6) * state.amount / state.per)
+            # The first limit of each kind: what is asked of the others is not known to be any better.
+            spent.setdefault(meters.counted(index, state), max(0, state.burst - produced))
+    output = spent.get("output_tokens", 0)
+    input = max(spent.get("tokens", 0) - output, spent.get("input_tokens", 0))
+    if input or output or spent.get("requests"):
+        limiter.charge(requests=spent.get("requests", 0), input=input, output=output)
