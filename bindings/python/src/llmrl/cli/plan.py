@@ -36,7 +36,7 @@ What the plan takes for granted. The limits are full and nobody else uses them; 
 long as --expected-output, or as the request allows (max_tokens), which is the most that the batch can take. So compare with a few real
 answers, and give what nine in ten of them stay under.
 
-Exit status: 0, or 2 for wrong usage or files that cannot be used. Memory: about 500 bytes per request.
+Exit status: 0, or 2 for wrong usage or files that cannot be used. Memory: about 400 bytes per request.
 """
 
 
