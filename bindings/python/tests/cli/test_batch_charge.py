@@ -10,6 +10,7 @@ import pytest
 
 from llmrl import Limit, Limiter, ManualClock
 
+from llmrl.http import Usage
 from llmrl.cli.batch_charge import WINDOW, Account, Meters
 from llmrl.cli.emulate_bucket import Admission, Gate
 from llmrl.cli.emulate_wire import limit_headers, refusal_body, wait_headers
@@ -37,7 +38,7 @@ def take(limiter: Any, acc: Account, cost: Tuple[int, int]) -> Any:
 def test_settling_and_keeping() -> None:
     for mode, tokens in (("settle", 9_700), ("reserve", 9_000)):
         limiter, acc, _ = account(mode)
-        acc.answered(take(limiter, acc, (400, 600)), (400, 600), (100, 200))
+        acc.answered(take(limiter, acc, (400, 600)), (400, 600), Usage(100, 200))
         assert available(limiter) == [99, tokens, 50]
         assert (acc.requests, acc.tokens) == (1, 10_000 - tokens)
 
@@ -99,14 +100,14 @@ def converse(charge: str, gate: Gate, headers: bool = True, rounds: int = 120) -
             if isinstance(admission, Admission):
                 acc.feedback(permit, reply(200, stated), sent)
                 gate.finish(admission, 40, now)
-                acc.answered(permit, cost, (20, 20))
+                acc.answered(permit, cost, Usage(20, 20))
             else:
                 told = {**stated, **wait_headers(admission.wait_ns or 0)}
                 acc.feedback(permit, reply(429, told, refusal_body(admission, "m")), sent)
                 acc.refused(permit, cost)
     for permit, _, admission, _ in on_the_way:
         gate.finish(admission, 40, now)
-        acc.answered(permit, cost, (20, 20))
+        acc.answered(permit, cost, Usage(20, 20))
     return limiter, acc, said
 
 
@@ -149,7 +150,7 @@ def test_a_few_answers_are_no_evidence() -> None:
         sent = acc.sending()
         stated = {"x-ratelimit-limit-tokens": "10000", "x-ratelimit-remaining-tokens": "0"}
         acc.feedback(permit, reply(200, stated), sent)
-        acc.answered(permit, (50, 50), (50, 45))
+        acc.answered(permit, (50, 50), Usage(50, 45))
     assert acc.mode == "settle" and not acc.settles, "an eighth of the bucket has not been given back"
 
 
@@ -160,7 +161,7 @@ def test_a_lower_limit_is_followed_in_every_mode(mode: str) -> None:
         permit = take(limiter, acc, (1, 1))
         stated = {"x-ratelimit-limit-tokens": "3000", "x-ratelimit-remaining-tokens": "2900"}
         acc.feedback(permit, reply(200, stated), acc.sending())
-        acc.answered(permit, (1, 1), (1, 1))
+        acc.answered(permit, (1, 1), Usage(1, 1))
     assert limiter.limits()[1].amount == 3000
 
 
@@ -170,7 +171,7 @@ def test_unusable_headers_are_ignored(stated: str) -> None:
     permit = take(limiter, acc, (1, 1))
     headers = {"x-ratelimit-limit-tokens": stated, "x-ratelimit-remaining-tokens": stated}
     acc.feedback(permit, reply(200, headers), acc.sending())
-    acc.answered(permit, (1, 1), (1, 1))
+    acc.answered(permit, (1, 1), Usage(1, 1))
     assert said == [] and acc.mode == "settle" and available(limiter)[1] == 9_998
 
 

@@ -12,10 +12,13 @@ from llmrl.cli import build_parser
 from llmrl.cli.batch_charge import Meters
 from llmrl.cli.batch_counts import Counts
 from llmrl.cli.batch_limits import assume_spent, build, parse_limit
+from llmrl.cli.batch_options import complete
 
 
 def limiter(*options: str) -> "tuple[Any, Meters]":
-    return build(build_parser().parse_args(["batch", "in", "out", *options]))
+    args = build_parser().parse_args(["batch", "in", "out", *options])
+    complete(args)
+    return build(args)
 
 
 def test_days_and_windows() -> None:
@@ -115,3 +118,10 @@ def test_a_later_run_knows_nothing_of_days() -> None:
     made, meters = limiter("--rpd", "1500", "--tpm", "600")
     assume_spent(made, meters, idle=30)
     assert made.limits()[0].available == 300 and made.limits()[1].available >= 1499
+
+
+def test_a_later_run_assumes_input_and_output_spent_as_well() -> None:
+    made, meters = limiter("--rpm", "60", "--itpm", "6000", "--otpm", "600", "--rpd", "5000")
+    assume_spent(made, meters, idle=30)
+    left = [state.available for state in made.limits()]
+    assert 30 <= left[0] <= 31 and 3000 <= left[1] <= 3100 and 300 <= left[2] <= 310 and left[3] == 4970

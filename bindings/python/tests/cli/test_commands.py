@@ -119,7 +119,7 @@ def test_a_stopping_emulator_lets_running_answers_finish() -> None:
         )
         assert server.stdout is not None
         url = (await server.stdout.readline()).decode().split()[-1]
-        assert b"no limit on requests/min" in await server.stdout.readline()
+        assert b"enforcing no limits" in await server.stdout.readline()
         async with aiohttp.ClientSession() as session:
             body = json.loads(line("x", max_tokens=50))["body"]
             asking = asyncio.ensure_future(session.post(url + "/chat/completions", json=body))
@@ -160,7 +160,8 @@ def test_wrong_emulator_options_are_named(options: List[str]) -> None:
 def test_help_teaches_and_needs_no_extra() -> None:
     for command, words in (
         ("batch", ["OPENAI_API_KEY", "Exit status", "Ctrl-C", "llmrl emulate"]),
-        ("emulate", ["/stats", "curl"]),
+        ("emulate", ["/stats", "curl", "/v1/messages", "anthropic", "fixed/10"]),
+        ("plan", ["--compare", "--expected-output", "llmrl plan prompts.jsonl", "tier", "matplotlib"]),
     ):
         done = subprocess.run([*without_extra(), command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and all(word in done.stdout for word in words)

@@ -11,7 +11,7 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from . import batch, emulate, serve
+from . import batch, emulate, plan, serve
 
 __all__ = ["main"]
 
@@ -19,7 +19,8 @@ DESCRIPTION = """\
 Rate limiting for LLM API clients, from the command line.
 
   llmrl batch    run a file of requests at the full speed that the provider's limits allow
-  llmrl emulate  a local OpenAI-compatible server that enforces limits, to try things against
+  llmrl plan     how long that will take, and which limit is to blame, without sending anything
+  llmrl emulate  a local server like OpenAI's and Anthropic's that enforces limits, to try things against
   llmrl serve    a service that keeps to limits, in front of OpenAI-compatible upstreams
 """
 
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     batch.add_command(commands)
     emulate.add_command(commands)
+    plan.add_command(commands)
     serve.add_command(commands)
     return parser
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List
 from urllib.parse import urlsplit
 
+from . import amounts
+from .batch_options import add_estimates, add_limits, complete
+from .batch_server import UsageError, aim, api_key, check_base_url, is_loopback
+from .providers import describe
+
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+_SECONDS = amounts.number(float, 0.1, 86_400, "a number of seconds from 0.1 to 86400")
+_ATTEMPTS = amounts.number(int, 1, 100, "a whole number from 1 to 100")
+_FSYNC = amounts.number(float, 0.05, 3600, "a number of seconds from 0.05 to 3600")
 
 DESCRIPTION = """\
-Run a file of requests against an OpenAI-compatible API, as fast as its limits allow and no faster.
+Run a file of requests against an API like OpenAI's or Anthropic's, as fast as its limits allow and no faster.
 
-IN.jsonl is in OpenAI's Batch input format, one request per line:
+IN.jsonl is in OpenAI's Batch input format, one request per line; url may be /v1/messages (Anthropic) as well:
   {"custom_id": "a-1", "method": "POST", "url": "/v1/chat/completions",
    "body": {"model": "gpt-4o-mini", "max_tokens": 200, "messages": [{"role": "user", "content": "Hello"}]}}
 OUT.jsonl gets one line per request, in OpenAI's Batch output format, as soon as its answer arrives:
@@ -30,6 +37,11 @@ EPILOG = """\
 example:
   export OPENAI_API_KEY=sk-...
   llmrl batch prompts.jsonl results.jsonl --rpm 500 --tpm 200000 --max-concurrent 50
+
+  export ANTHROPIC_API_KEY=sk-ant-...
+  llmrl batch messages.jsonl results.jsonl --provider anthropic --tier start
+
+How long it will take, and which limit is to blame:   llmrl plan prompts.jsonl --rpm 500 --tpm 200000
 
 To try it without an account, start   llmrl emulate --port 8080 --rpm 500 --tpm 200000   in another terminal and add
   --base-url http://127.0.0.1:8080/v1
@@ -61,107 +73,41 @@ def add_command(commands: Any) -> None:
         "batch",
         help="run a JSONL file of requests at the full speed the limits allow",
         description=DESCRIPTION,
-        epilog=EPILOG,
+        epilog=f"{EPILOG}\n{describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="IN.jsonl", type=Path, help="requests, one per line")
     parser.add_argument("output", metavar="OUT.jsonl", type=Path, help="results, appended; the record of what is done")
 
-    limits = parser.add_argument_group("limits (as on your provider's limits page; leave out what does not apply)")
-    limits.add_argument("--rpm", type=_rate, metavar="N", help="requests per minute")
-    limits.add_argument("--tpm", type=_rate, metavar="N", help="tokens per minute, input and output together")
-    limits.add_argument("--rpd", type=_count, metavar="N", help="requests per day")
-    limits.add_argument("--tpd", type=_count, metavar="N", help="tokens per day")
-    limits.add_argument(
-        "--day-resets",
-        type=_zone,
-        metavar="ZONE",
-        help="the days of --rpd and --tpd end at midnight there, such as America/Los_Angeles for Gemini, instead of being "
-        "produced evenly, as at OpenAI",
-    )
-    limits.add_argument(
-        "--limit",
-        type=_limit,
-        action="append",
-        default=[],
-        metavar="KIND:METER:N/SECONDS",
-        help="any other limit; may be given again (8 limits in all): sliding_window:requests:20/60, pacing:requests:10/1, "
-        "fixed_window:input_tokens:500000/60. KIND: token_bucket, pacing, fixed_window (of the wall clock: a minute from "
-        ":00 to :00), sliding_window_counter, sliding_window or sliding_window_log; METER: requests, tokens, input_tokens "
-        "or output_tokens",
-    )
-    limits.add_argument(
-        "--max-concurrent", type=_slots, default=64, metavar="N", help="requests in flight (default: 64)"
-    )
-    limits.add_argument(
-        "--burst-seconds",
-        type=_burst,
-        default=60.0,
-        metavar="S",
-        help="how many seconds of a rate the provider lets you save up (default: 60, as OpenAI; 1 for providers that "
-        "enforce requests per second)",
-    )
+    limits = add_limits(parser)
     limits.add_argument(
         "--raise-limits",
         action="store_true",
         help="go up to what the provider's answers state as its limits; without it only down",
     )
-    limits.add_argument(
-        "--charge",
-        choices=("auto", "settle", "reserve", "max"),
-        default="auto",
-        help="what a request costs in tokens. settle: what it used, and never more; the output is estimated from earlier "
-        "answers. reserve: prompt + max_tokens, whatever it used. max: the larger of prompt and max_tokens. auto (default): "
-        "prompt + max_tokens until it is answered, then what it used, unless the provider's headers show that it keeps "
-        "reservations",
-    )
-
-    tokens = parser.add_argument_group("token estimates (before the answer says what was used)")
-    tokens.add_argument(
-        "--estimate",
-        choices=("learn", "fixed"),
-        default="learn",
-        help="learn (default): more tokens per character if the answers' usage shows it (not for providers "
-        "that keep reservations: they count characters), and the output of requests without max_tokens, or of all with "
-        "--charge settle. fixed: never",
-    )
-    tokens.add_argument(
-        "--chars-per-token",
-        type=_ratio,
-        default=4.0,
-        metavar="X",
-        help="characters per token at the start (default: 4)",
-    )
-    tokens.add_argument(
-        "--default-output",
-        type=_count,
-        default=1024,
-        metavar="N",
-        help="output tokens assumed for a request without max_tokens (default: 1024; learned from answers)",
-    )
+    add_estimates(parser)
 
     server = parser.add_argument_group("server")
     server.add_argument(
         "--base-url",
-        default=os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
         metavar="URL",
-        help="default: $OPENAI_BASE_URL, else https://api.openai.com/v1",
+        help="default: $OPENAI_BASE_URL, else https://api.openai.com/v1; with --provider, or where the first request is for "
+        "/v1/messages, the like of that provider",
     )
     server.add_argument(
         "--api-key-env",
-        default="OPENAI_API_KEY",
         metavar="NAME",
-        help="environment variable with the key (default: OPENAI_API_KEY)",
+        help="environment variable with the key (default: OPENAI_API_KEY, or ANTHROPIC_API_KEY, ... as above)",
     )
     server.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds for one try (default: 600)"
+        "--timeout", type=_SECONDS, default=600.0, metavar="S", help="seconds for one try (default: 600)"
     )
-    server.add_argument("--max-attempts", type=_attempts, default=8, metavar="N", help="tries per request (default: 8)")
+    server.add_argument("--max-attempts", type=_ATTEMPTS, default=8, metavar="N", help="tries per request (default: 8)")
 
     show = parser.add_argument_group("files and display")
     show.add_argument(
         "--fsync",
-        type=_fsync,
+        type=_FSYNC,
         default=1.0,
         metavar="S",
         help="force results to the disk every S seconds (default: 1); "
@@ -181,64 +127,6 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _number(text: str, kind: Any, low: float, high: float, what: str) -> Any:
-    try:
-        value = kind(text.replace("_", "").replace(",", ""))
-    except ValueError:
-        value = None
-    if value is None or not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return value
-
-
-def _count(text: str) -> int:
-    return int(_number(text, int, 1, 10**12, "a whole number from 1 to 10^12"))
-
-
-def _rate(text: str) -> int:
-    return int(_number(text, int, 1, 60_000_000_000, "a whole number from 1 to 60,000,000,000"))
-
-
-def _slots(text: str) -> int:
-    return int(_number(text, int, 1, 10_000, "a whole number from 1 to 10000"))
-
-
-def _attempts(text: str) -> int:
-    return int(_number(text, int, 1, 100, "a whole number from 1 to 100"))
-
-
-def _burst(text: str) -> float:
-    return float(_number(text, float, 0.01, 86_400, "a number of seconds from 0.01 to 86400"))
-
-
-def _seconds(text: str) -> float:
-    return float(_number(text, float, 0.1, 86_400, "a number of seconds from 0.1 to 86400"))
-
-
-def _fsync(text: str) -> float:
-    return float(_number(text, float, 0.05, 3600, "a number of seconds from 0.05 to 3600"))
-
-
-def _ratio(text: str) -> float:
-    return float(_number(text, float, 0.25, 20, "a number from 0.25 to 20"))
-
-
-def _limit(text: str) -> Any:
-    from .batch_limits import parse_limit
-
-    return parse_limit(text)
-
-
-def _zone(text: str) -> str:
-    from .batch_limits import parse_zone
-
-    return parse_zone(text)
-
-
-class UsageError(Exception):
-    """Something about the command line or the files; one line of text."""
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the batch. Returns the exit status described in ``--help``."""
     import aiohttp  # noqa: F401  (a missing one is reported by the caller)
@@ -251,42 +139,6 @@ def run(args: argparse.Namespace) -> int:
     except (UsageError, OutputError) as error:
         print(f"llmrl batch: {error}", file=sys.stderr)
         return USAGE
-
-
-def api_key(args: argparse.Namespace) -> Optional[str]:
-    """The key from the environment, checked. The messages never contain it."""
-    name = args.api_key_env
-    key = os.environ.get(name, "").strip()
-    if not key:
-        if _is_loopback(args.base_url):
-            return None
-        # Somebody may have given the key itself as the name, so a name of their own is not repeated.
-        shown = name if name == "OPENAI_API_KEY" else "named by --api-key-env"
-        raise UsageError(f"the environment variable {shown} is not set; it must hold the API key (export NAME=...)")
-    if not all(33 <= ord(c) <= 126 for c in key):
-        raise UsageError("the API key in the environment has characters that no key has (spaces, line breaks, ...)")
-    return key
-
-
-def check_base_url(url: str) -> None:
-    """Raise UsageError unless ``url`` is a plain http(s) address."""
-    parts = urlsplit(url)
-    try:
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if "@" in parts.netloc:
-        raise UsageError("--base-url must not contain a user name or password; the key belongs into the environment")
-    if not usable or parts.query or parts.fragment or any(ord(c) <= 32 for c in url):
-        raise UsageError(f"--base-url needs an address such as https://api.openai.com/v1, not {url!r}")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _files(args: argparse.Namespace) -> int:
@@ -309,10 +161,17 @@ async def _batch(args: argparse.Namespace) -> int:
     from .batch_output import Results
     from .batch_send import Sender
 
+    try:
+        taken = complete(args)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    total = _files(args)
+    key_header = aim(args)
     check_base_url(args.base_url)
     key = api_key(args)
     limiter, meters, is_known = _limiter(args)
-    total = _files(args)
+    if taken is not None and not args.quiet:
+        print(f"llmrl batch: {taken}", file=sys.stderr)
     try:
         # What the state knows need not be assumed.
         idle = float("inf") if is_known else max(0.0, time.time() - args.output.stat().st_mtime)
@@ -320,7 +179,7 @@ async def _batch(args: argparse.Namespace) -> int:
         idle = float("inf")
     results = Results(args.output)
     try:
-        sender = Sender(args.base_url, key, args.timeout, through_proxy=not _is_loopback(args.base_url))
+        sender = Sender(args.base_url, key, args.timeout, through_proxy=not is_loopback(args.base_url), key_header=key_header)
         async with sender:
             return await _with_results(args, results, sender, limiter, meters, total, idle)
     finally:
@@ -410,7 +269,7 @@ def _opening(args: argparse.Namespace, found: Any) -> List[str]:
         )
     if found.again:
         lines.append(f"{found.again:,} that had got no final answer are tried again")
-    if urlsplit(args.base_url).scheme == "http" and not _is_loopback(args.base_url):
+    if urlsplit(args.base_url).scheme == "http" and not is_loopback(args.base_url):
         lines.append("note: the API key travels unencrypted to an http:// address")
     return lines
 

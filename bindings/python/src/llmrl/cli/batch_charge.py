@@ -1,11 +1,12 @@
 """What a permit becomes when its request has ended, so that the limiter's account stays equal to the provider's.
 
 What is left there, and what was refused, the limiter learns from the answers (``permit.feedback``). How a request is charged
-it must be told; a provider does it in one of three ways:
+it must be told; a provider does it in one of these ways:
 
 * *settle*: a reservation at admission, corrected to the real usage at the end;
 * *reserve*: prompt + max_tokens at admission, never given back, whatever was used;
-* *max*: the larger of the two at admission, never given back (OpenAI's documented formula).
+* *max*: the larger of the two at admission, never given back (OpenAI's documented formula);
+* *burndown*: as *settle*, and output counts five times in the end (Bedrock).
 
 *auto* starts as *settle* and finds out. A provider that keeps reservations is behind by what was given back here, as its headers
 show; that is charged after all then. Until it is known, the limiter is not shown what is left there: it would make up for the
@@ -17,9 +18,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from llmrl import Advice, read_answer
+from llmrl import Advice, Charging, read_answer
 
 if TYPE_CHECKING:
+    from llmrl.http import Usage
+
     from .batch_send import Reply
 
 WINDOW = 16
@@ -40,6 +43,20 @@ class Meters:
     in_flight: Optional[int] = None
     names: Dict[int, str] = field(default_factory=lambda: {0: "requests/min", 1: "tokens/min", 2: "concurrency"})
     """What each limit is called."""
+    weighted: Dict[int, str] = field(default_factory=dict, compare=False)
+    """What limits with weights count at most, which their state does not say: ``tokens`` or ``input_tokens``."""
+
+    def counted(self, index: int, state: Any) -> str:
+        """What a limit counts: ``requests``, ``tokens``, ``input_tokens``, ``output_tokens`` or ``in_flight``."""
+        return self.weighted.get(index, state.meter)
+
+    def weight(self, index: int, state: Any, cost: Tuple[int, int]) -> int:
+        """What a request of ``cost`` takes of a limit."""
+        parts = {"requests": 1, "tokens": sum(cost), "input_tokens": cost[0], "output_tokens": cost[1]}
+        return parts.get(self.counted(index, state), 0)
+
+
+_BURNDOWN = Charging.of("bedrock").burndown
 
 
 class Sent(NamedTuple):
@@ -67,10 +84,14 @@ class Account:
         self.tokens = 0
         """Token units that stand."""
 
+    def assume_settling(self) -> None:
+        """Nobody will show that reservations are kept: *auto* is *settle* from here on."""
+        self._undecided = False
+
     @property
     def settles(self) -> bool:
         """Whether the provider is known to correct its charges. (If it does not say, whether it is assumed to.)"""
-        return self.mode == "settle" and not self._undecided
+        return self.mode in ("settle", "burndown") and not self._undecided
 
     def cost(self, tokens_in: int, tokens_out: int) -> Tuple[int, int]:
         """The estimate as the provider will charge it."""
@@ -148,11 +169,12 @@ class Account:
             "accounting for it the same way from here on (as with --charge reserve)"
         )
 
-    def answered(self, permit: Any, cost: Tuple[int, int], usage: Optional[Tuple[int, int]]) -> None:
+    def answered(self, permit: Any, cost: Tuple[int, int], usage: Optional[Usage]) -> None:
         """The request was served. Without a usage the estimate stands: something was used, we do not know what."""
-        if self.mode == "settle" and usage is not None:
-            self._given_back += sum(cost) - sum(usage)
-            self._settle(permit, cost, usage)
+        if self.mode in ("settle", "burndown") and usage is not None:
+            used = usage.input, usage.output * (_BURNDOWN if self.mode == "burndown" else 1)
+            self._given_back += sum(cost) - sum(used)
+            self._settle(permit, cost, used, usage.cached, usage.cache_write)
         else:
             permit.release()
 
@@ -178,6 +200,8 @@ class Account:
         self.tokens -= sum(cost)
         permit.cancel()
 
-    def _settle(self, permit: Any, cost: Tuple[int, int], actual: Tuple[int, int]) -> None:
+    def _settle(
+        self, permit: Any, cost: Tuple[int, int], actual: Tuple[int, int], cached: int = 0, cache_write: int = 0
+    ) -> None:
         self.tokens -= sum(cost) - sum(actual)
-        permit.settle(input=actual[0], output=actual[1])
+        permit.settle(input=actual[0], output=actual[1], cached=cached, cache_write=cache_write)

@@ -13,6 +13,23 @@ RATE_WINDOW = 10.0
 """Seconds over which the shown rates are averaged."""
 
 
+def binding(limiter: Any, meters: Meters, cost: Tuple[int, int]) -> Optional[int]:
+    """The limit that a request waits for: of those it does not fit into, the one that frees last.
+
+    Concurrency counts only if the rates would let the request pass: nobody can say when a slot frees, and a
+    rate that is short as well will still be short then.
+    """
+    worst, longest = meters.in_flight, 0.0
+    for index, state in enumerate(limiter.limits()):
+        if index == meters.in_flight:
+            continue
+        # As a bucket would have it; near enough to compare windows as well.
+        wait = max(state.paused, (meters.weight(index, state, cost) - state.available) * state.per / state.amount)
+        if wait > longest:
+            worst, longest = index, wait
+    return worst
+
+
 class Counts:
     """Counters of one run. Rates are over the last ten seconds; times are seconds of a monotonic clock."""
 
@@ -76,22 +93,10 @@ class Counts:
         self._bound_since = now
 
     def binding(self) -> Optional[str]:
-        """The limit that the next request waits for: of those it does not fit into, the one that frees last.
-
-        Concurrency counts only if the rates would let the request pass: nobody can say when a slot frees, and a
-        rate that is short as well will still be short then. None: nothing is waiting.
-        """
+        """The limit that the next request waits for. None: nothing is waiting."""
         if not self._queue:
             return None
-        cost = self._queue[0][0]
-        worst, longest = self.meters.in_flight, 0.0
-        for index, state in enumerate(self.limiter.limits()):
-            if index == self.meters.in_flight:
-                continue
-            # As a bucket would have it; near enough to compare windows as well.
-            wait = max(state.paused, (state._weight((1, *cost)) - state.available) * state.per / state.amount)
-            if wait > longest:
-                worst, longest = index, wait
+        worst = binding(self.limiter, self.meters, self._queue[0][0])
         return None if worst is None else self.meters.names[worst]
 
     def rates(self) -> Tuple[float, float]:
@@ -120,7 +125,7 @@ class Counts:
         window = self._last_admission - self._first_admission
         shares = {}
         for index, state in enumerate(self.limiter.limits()):
-            units = {"requests": requests, "tokens": tokens}.get(state.meter)
+            units = {"requests": requests, "tokens": tokens}.get(self.meters.counted(index, state))
             if units is not None:
                 shares[self.meters.names[index]] = units / (state.burst + state.amount * window / state.per)
         return shares

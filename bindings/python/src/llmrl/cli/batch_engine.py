@@ -251,7 +251,7 @@ class Engine:
             if usage is not None:
                 self.plan.estimator.answered(read_request(request.url, request.body), usage.input, usage.output)
                 counts.used(usage.input, usage.output)
-            account.answered(permit, cost, usage and (usage.input, usage.output))
+            account.answered(permit, cost, usage)
         elif advice.answer_class not in ("ok", "other"):
             account.refused(permit, cost)
         elif verdict.kind == "retry":

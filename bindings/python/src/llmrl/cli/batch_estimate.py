@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Tuple
 
 from llmrl import http
-from llmrl.http import read_request
+from llmrl.http import Ask, read_request
 
 
 class Estimator(http.Estimator):
@@ -22,7 +22,10 @@ class Estimator(http.Estimator):
 
     def cost(self, url: str, body: Dict[str, Any], settles: bool) -> Tuple[int, int]:
         """``(input, output)`` tokens of a request, each at least 1 and 0."""
-        ask = read_request(url, body)
+        return self.cost_of(read_request(url, body), settles)
+
+    def cost_of(self, ask: Ask, settles: bool) -> Tuple[int, int]:
+        """The same of one that was read before."""
         if not ask.generates or ask.max_tokens is None or self.actual:
             return self.prompt(ask, settles), self.expected(ask)
         return self.prompt(ask, settles), ask.max_tokens * ask.choices

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+ANTHROPIC_VERSION = "2023-06-01"
 HIDDEN = "[API key]"
 SHORTEST_SECRET = 8
 """Shorter keys are placeholders ("none", "x"): blanking them out would only damage answers."""
@@ -35,7 +36,7 @@ class Reply:
 
     @property
     def request_id(self) -> Optional[str]:
-        return self.headers.get("x-request-id")
+        return self.headers.get("x-request-id") or self.headers.get("request-id")
 
 
 def join_url(base: str, path: str) -> str:
@@ -58,9 +59,12 @@ def encode_body(body: Dict[str, Any]) -> bytes:
 class Sender:
     """A connection pool towards one provider. Use as an async context manager."""
 
-    def __init__(self, base_url: str, key: Optional[str], timeout: float, through_proxy: bool) -> None:
+    def __init__(
+        self, base_url: str, key: Optional[str], timeout: float, through_proxy: bool, key_header: str = "Authorization"
+    ) -> None:
         self._base = base_url
         self._key = key
+        self._key_header = key_header
         self._timeout = timeout
         self._proxy = through_proxy
         self._session: Optional[aiohttp.ClientSession] = None
@@ -68,13 +72,10 @@ class Sender:
         """Seconds that the first request took until it was sent: connecting, and the TLS handshake."""
 
     async def __aenter__(self) -> "Sender":
-        headers = {"Content-Type": "application/json", "User-Agent": "llmrl-batch"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the limiter counts what is in flight
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(30.0, self._timeout)),
-            headers=headers,
+            headers={"Content-Type": "application/json", "User-Agent": "llmrl-batch"},
             trust_env=self._proxy,
             trace_configs=[self._trace()],
         )
@@ -97,6 +98,15 @@ class Sender:
         trace.on_request_headers_sent.append(sent)
         return trace
 
+    def _auth(self, path: str) -> Dict[str, str]:
+        """Anthropic's Messages API has a way of its own, wherever it is served."""
+        messages = path.endswith("/messages")
+        headers = {"anthropic-version": ANTHROPIC_VERSION} if messages else {}
+        name = "x-api-key" if messages else self._key_header
+        if self._key:
+            headers[name] = f"Bearer {self._key}" if name == "Authorization" else self._key
+        return headers
+
     def hide(self, text: str) -> str:
         """``text`` without the API key."""
         if self._key and len(self._key) >= SHORTEST_SECRET:
@@ -109,7 +119,7 @@ class Sender:
         try:
             # A redirect would carry the key elsewhere; it is reported as the failure it is.
             async with self._session.post(
-                join_url(self._base, path), data=encode_body(body), allow_redirects=False
+                join_url(self._base, path), data=encode_body(body), headers=self._auth(path), allow_redirects=False
             ) as response:
                 if response.status < 100:  # as 042; nothing can be made of it
                     raise Lost(f"the server answered with status {response.status}")
@@ -125,8 +135,7 @@ class Sender:
         if self._key and len(self._key) >= SHORTEST_SECRET:
             for form in {self._key, json.dumps(self._key)[1:-1], self._key.replace("/", "\\/")}:
                 raw = raw.replace(form.encode(), HIDDEN.encode())
-            if self._key in headers.get("x-request-id", ""):
-                headers = {k.lower(): v for k, v in headers.items() if k.lower() != "x-request-id"}
+            headers = {name.lower(): value for name, value in headers.items() if self._key not in value}
         return Reply(response.status, headers, raw)
 
     def _describe(self, error: BaseException) -> str:

@@ -1,32 +1,40 @@
-"""The emulator's HTTP side (aiohttp): routes, answers, streams, and when a request's slot is given back."""
+"""The emulator's HTTP side (aiohttp): routes, streams, and when a request's slot is given back."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import random
-import struct
 import time
-from typing import Any, Awaitable, Callable, Dict, List, Optional
+from typing import Any, Awaitable, Callable, Dict, Optional
 
 from aiohttp import web
 
+from . import emulate_anthropic as anthropic
 from . import emulate_model as model
+from . import emulate_openai as openai
 from .emulate_bucket import Admission, Gate, Refusal
+from .emulate_request import BadRequest, read_request
+from .emulate_styles import STYLES, Style
 from .emulate_wire import error_body, limit_headers, refusal_body, wait_headers
 
 TOKENS_PER_EVENT = 8
 """Tokens in one event of a stream: fewer, larger events keep the emulator fast and change nothing else."""
-MODELS = ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY = 64 * 1024 * 1024
-CREATED = 1_700_000_000
-"""A fixed creation time: answers stay the same from run to run."""
+ROUTES = {
+    "/v1/chat/completions": ("chat", openai, "openai"),
+    "/v1/completions": ("completion", openai, "openai"),
+    "/v1/embeddings": ("embedding", openai, "openai"),
+    "/v1/messages": ("message", anthropic, "anthropic"),
+}
+"""What is asked for, who answers, and how limits are told if nothing else is wanted."""
 
 
 class Emulator:
-    """Handlers over one :class:`Gate`. Every admission is finished exactly once, whatever becomes of the client."""
+    """Handlers over one :class:`Gate`. Every admission is finished exactly once, whatever becomes of the client.
+
+    ``headers`` is one of ``STYLES``, None for that of each route.
+    """
 
     def __init__(
         self,
@@ -36,6 +44,7 @@ class Emulator:
         latency_scale: float = 1.0,
         error_rate: float = 0.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        headers: Optional[str] = None,
     ) -> None:
         self.gate = gate
         self.charge = charge
@@ -43,17 +52,17 @@ class Emulator:
         self.latency_scale = latency_scale
         self.error_rate = error_rate
         self.now_ns = now_ns
+        self.headers = headers
         self.bad_requests = 0
-        self.injected: Dict[str, int] = {"500": 0, "503": 0}
+        self.injected: Dict[str, int] = {}
         self._errors = random.Random(f"{seed}/errors")
         self._served = 0
 
     def application(self) -> web.Application:
         """The aiohttp application with all routes."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_openai_errors])
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post("/v1/completions", self._completion)
-        app.router.add_post("/v1/embeddings", self._embedding)
+        for path in ROUTES:
+            app.router.add_post(path, self._serve)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._stats)
         return app
@@ -62,96 +71,90 @@ class Emulator:
         """What ``GET /stats`` answers."""
         return dict(self.gate.stats(), bad_requests=self.bad_requests, injected_errors=dict(self.injected))
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "chat")
-
-    async def _completion(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "completion")
-
-    async def _embedding(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "embedding")
-
-    async def _models(self, _request: web.Request) -> web.Response:
-        data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "emulator"} for name in MODELS]
-        return web.json_response({"object": "list", "data": data})
+    async def _models(self, request: web.Request) -> web.Response:
+        speaker = anthropic if "anthropic-version" in request.headers else openai
+        return web.json_response(speaker.models())
 
     async def _stats(self, _request: web.Request) -> web.Response:
         return web.json_response(self.stats())
 
-    async def _serve(self, request: web.Request, kind: str) -> web.StreamResponse:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        kind, speaker, style_name = ROUTES[request.path]
+        style = STYLES[self.headers or style_name]
         raw = await request.read()
         self._served += 1
-        headers = {"x-request-id": f"req_{self._served:012d}"}
+        request_id = f"req_{self._served:012d}"
+        headers = {speaker.REQUEST_ID: request_id}
         try:
-            job = model.read_request(raw, kind, self.seed)
-        except model.BadRequest as error:
+            if kind == "message" and "anthropic-version" not in request.headers:
+                raise BadRequest("anthropic-version: header is required", None, None)
+            job = read_request(raw, kind, self.seed)
+        except BadRequest as error:
             self.bad_requests += 1
-            body = error_body(str(error), "invalid_request_error", error.code, error.param)
+            body = speaker.error(str(error), "invalid_request_error", error.code, error.param, request_id)
             return web.json_response(body, status=400, headers=headers)
         now = self.now_ns()
-        outcome = self.gate.admit(job.reservation(self.charge), now)
-        headers.update(limit_headers(self.gate, now))
+        input, output = job.reservation(self.charge)
+        outcome = self.gate.admit(input, now, output)
+        headers.update(limit_headers(self.gate, now, style, time.time_ns()))
         if isinstance(outcome, Refusal):
-            if outcome.wait_ns is not None:
-                headers.update(wait_headers(outcome.wait_ns))
-            return web.json_response(refusal_body(outcome, job.model), status=429, headers=headers)
+            return self._refuse(outcome, job, style, headers)
         try:
             if self._errors.random() < self.error_rate:
-                return await self._fail(headers)
+                return await self._fail(speaker, headers)
             if job.stream:
-                return await self._stream(request, job, outcome, headers)
+                return await self._stream(request, job, outcome, speaker, headers)
             await self._sleep(job.seconds())
             # Closed before the answer leaves: a client that has its answer may use the slot at once.
-            self._finish(outcome, job.used)
-            return web.json_response(_answer(job, headers["x-request-id"]), headers=headers)
+            self._finish(outcome, job, job.completion_tokens)
+            return web.json_response(speaker.answer(job, request_id), headers=headers)
         finally:
-            self._finish(outcome, 0)
+            self.gate.finish(outcome, 0, self.now_ns())
 
-    def _finish(self, admission: Admission, used: int) -> None:
-        self.gate.finish(admission, used, self.now_ns())
+    def _finish(self, admission: Admission, job: model.Job, produced: int) -> None:
+        input, output = job.charged(self.charge, produced)
+        self.gate.finish(admission, input, self.now_ns(), output)
+
+    def _refuse(self, refusal: Refusal, job: model.Job, style: Style, headers: Dict[str, str]) -> web.Response:
+        if refusal.wait_ns is not None:
+            headers.update(wait_headers(refusal.wait_ns, style, refusal.limit_name))
+        return web.json_response(refusal_body(refusal, job.model, style), status=429, headers=headers)
 
     async def _sleep(self, seconds: float) -> None:
         if self.latency_scale > 0:
             await asyncio.sleep(seconds * self.latency_scale)
 
-    async def _fail(self, headers: Dict[str, str]) -> web.Response:
+    async def _fail(self, speaker: Any, headers: Dict[str, str]) -> web.Response:
         await self._sleep(0.1)
-        if self._errors.random() < 0.5:
-            self.injected["500"] += 1
-            message = "The server had an error while processing your request. Sorry about that!"
-            return web.json_response(error_body(message, "server_error", None), status=500, headers=headers)
-        self.injected["503"] += 1
-        message = "The engine is currently overloaded, please try again later."
-        return web.json_response(error_body(message, "server_error", "overloaded"), status=503, headers=headers)
+        status, kind, code, message = speaker.INJECTED[0 if self._errors.random() < 0.5 else 1]
+        self.injected[str(status)] = self.injected.get(str(status), 0) + 1
+        body = speaker.error(message, kind, code, None, headers[speaker.REQUEST_ID])
+        return web.json_response(body, status=status, headers=headers)
 
     async def _stream(
-        self, request: web.Request, job: model.Job, admission: Admission, headers: Dict[str, str]
+        self, request: web.Request, job: model.Job, admission: Admission, speaker: Any, headers: Dict[str, str]
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers=dict(headers, **{"Content-Type": "text/event-stream; charset=utf-8"}))
+        request_id = headers[speaker.REQUEST_ID]
         produced = 0
         texts = [model.words(job, choice) for choice in range(len(job.outputs))]
         try:
             await self._sleep(job.first_token_s)
             await response.prepare(request)
+            await response.write(speaker.opening(job, request_id))
             for start in range(0, max(job.outputs), TOKENS_PER_EVENT):
                 await self._sleep(job.per_token_s * TOKENS_PER_EVENT)
                 for choice, pieces in enumerate(texts):
                     chunk = pieces[start : start + TOKENS_PER_EVENT]
                     if chunk:
                         produced += len(chunk)
-                        await response.write(_event(_chunk(job, headers, choice, "".join(chunk), start == 0, None)))
-            closing = [
-                _event(_chunk(job, headers, choice, None, False, job.finish_reason(choice)))
-                for choice in range(len(texts))
-            ]
-            if job.include_usage:
-                closing.append(_event(dict(_head(job, headers["x-request-id"], True), choices=[], usage=job.usage())))
-            self._finish(admission, job.used)
-            await response.write(b"".join(closing) + b"data: [DONE]\n\n")
+                        await response.write(speaker.piece(job, request_id, choice, "".join(chunk), start == 0))
+            self._finish(admission, job, job.completion_tokens)
+            await response.write(speaker.closing(job, request_id))
             await response.write_eof()
         except (ConnectionError, asyncio.CancelledError):
             # The client has gone: what was produced until now has been used, as with a real provider.
-            self._finish(admission, job.prompt_tokens + produced)
+            self._finish(admission, job, produced)
             raise
         return response
 
@@ -173,53 +176,3 @@ async def _openai_errors(request: web.Request, handler: Handler) -> web.StreamRe
             message, code = error.reason, None
         body = error_body(message, "invalid_request_error", code)
         return web.json_response(body, status=error.status)
-
-
-def _event(data: Dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _head(job: model.Job, request_id: str, chunk: bool = False) -> Dict[str, Any]:
-    prefix, name = ("chatcmpl", "chat.completion") if job.kind == "chat" else ("cmpl", "text_completion")
-    if chunk and job.kind == "chat":
-        name += ".chunk"
-    return {"id": f"{prefix}-{request_id[4:]}", "object": name, "created": CREATED, "model": job.model}
-
-
-def _chunk(
-    job: model.Job, headers: Dict[str, str], choice: int, text: Optional[str], first: bool, finish: Optional[str]
-) -> Dict[str, Any]:
-    item: Dict[str, Any] = {"index": choice, "finish_reason": finish}
-    if job.kind == "chat":
-        item["delta"] = {} if text is None else ({"role": "assistant", "content": text} if first else {"content": text})
-    else:
-        item["text"] = text or ""
-    data = dict(_head(job, headers["x-request-id"], True), choices=[item])
-    if job.include_usage:
-        data["usage"] = None
-    return data
-
-
-def _answer(job: model.Job, request_id: str) -> Dict[str, Any]:
-    if job.kind == "embedding":
-        return {"object": "list", "data": _vectors(job), "model": job.model, "usage": job.usage()}
-    choices: List[Dict[str, Any]] = []
-    for choice in range(len(job.outputs)):
-        text = "".join(model.words(job, choice))
-        item: Dict[str, Any] = {"index": choice, "finish_reason": job.finish_reason(choice), "logprobs": None}
-        if job.kind == "chat":
-            item["message"] = {"role": "assistant", "content": text}
-        else:
-            item["text"] = text
-        choices.append(item)
-    return dict(_head(job, request_id), choices=choices, usage=job.usage())
-
-
-def _vectors(job: model.Job) -> List[Dict[str, Any]]:
-    vectors = []
-    for index in range(job.inputs):
-        values: Any = model.embedding(job, index)
-        if job.base64:
-            values = base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
-        vectors.append({"object": "embedding", "index": index, "embedding": values})
-    return vectors

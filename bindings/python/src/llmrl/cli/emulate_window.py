@@ -16,13 +16,13 @@ class FixedWindow:
         if amount < 1 or period_ns < 1:
             raise ValueError(f"amount and period_ns must be at least 1, not {amount} and {period_ns}")
         self.amount = self.capacity = amount
-        self._period = period_ns
+        self.period_ns = period_ns
         self._origin = origin_ns
         self._window: Optional[int] = None
         self._used = 0
 
     def _number(self, at_ns: int) -> int:
-        return (at_ns - self._origin) // self._period
+        return (at_ns - self._origin) // self.period_ns
 
     def _roll(self, now_ns: int) -> int:
         if self._window is None or self._number(now_ns) > self._window:
@@ -52,7 +52,7 @@ class FixedWindow:
 
     def reset_ns(self, now_ns: int) -> int:
         """Nanoseconds until the window ends."""
-        return self._period - (now_ns - self._origin) % self._period
+        return self.period_ns - (now_ns - self._origin) % self.period_ns
 
     def offered(self, first_ns: int, last_ns: int) -> float:
         """The most that could be admitted from ``first_ns`` to ``last_ns``."""
@@ -66,12 +66,12 @@ class SlidingWindow:
         if amount < 1 or period_ns < 1:
             raise ValueError(f"amount and period_ns must be at least 1, not {amount} and {period_ns}")
         self.amount = self.capacity = amount
-        self._period = period_ns
+        self.period_ns = period_ns
         self._log: Deque[List[int]] = deque()  # [time, units]
         self._used = 0
 
     def _roll(self, now_ns: int) -> int:
-        while self._log and self._log[0][0] <= now_ns - self._period:
+        while self._log and self._log[0][0] <= now_ns - self.period_ns:
             self._used -= self._log.popleft()[1]
         return self.amount - self._used
 
@@ -104,14 +104,14 @@ class SlidingWindow:
         for at_ns, taken in self._log:
             left += taken
             if left >= units:
-                return at_ns + self._period - now_ns
-        return self._period  # more than there ever is
+                return at_ns + self.period_ns - now_ns
+        return self.period_ns  # more than there ever is
 
     def reset_ns(self, now_ns: int) -> int:
         """Nanoseconds until the window is empty."""
         self._roll(now_ns)
-        return self._log[-1][0] + self._period - now_ns if self._log else 0
+        return self._log[-1][0] + self.period_ns - now_ns if self._log else 0
 
     def offered(self, first_ns: int, last_ns: int) -> float:
         """The most that could be admitted from ``first_ns`` to ``last_ns``."""
-        return self.amount * ((last_ns - first_ns) // self._period + 1)
+        return self.amount * ((last_ns - first_ns) // self.period_ns + 1)
