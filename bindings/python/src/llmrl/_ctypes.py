@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 from ctypes import byref, c_size_t, c_uint64, c_void_p
-from typing import Any, Generator, Optional, SupportsIndex, Union
+from typing import Any, Optional, SupportsIndex, Union
 
 from . import _abi, _args, _limit
 from ._args import FOREVER, Number, whole
@@ -22,8 +22,8 @@ from ._ctypes_parts import ManualClock, Owner, TokenBucket, Wakes, check, create
 from ._ctypes_router import RawRouter, Slip, flush_routed, routed
 from ._errors import ERR_BUSY, ERR_INDEX, ERR_SIZE, ERR_STALE, OK, PENDING, from_status
 from ._feedback import Advice, Headers, make_advice
-from ._hub import Hub, adopt, refuse_in_loop
-from ._once import Once
+from ._hub import Hub, adopt
+from ._once import Queued
 from ._types import LimitState, Stats, make_limit_state, make_stats
 
 __all__ = [
@@ -324,7 +324,7 @@ def make_permit(limiter: Limiter, number: int) -> Permit:
     return permit
 
 
-class Acquire(Once[Permit]):
+class Acquire(Queued[Permit]):
     """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for."""
 
     __slots__ = ("_limiter", "_cost", "_timeout_ns", "_number")
@@ -340,6 +340,10 @@ class Acquire(Once[Permit]):
     def __del__(self) -> None:
         if lib is not None and hasattr(self, "_number") and self._limiter._handle:
             self._drop()
+
+    @property
+    def _hub(self) -> Hub:
+        return self._limiter._hub
 
     @property
     def _ticket(self) -> int:
@@ -390,28 +394,13 @@ class Acquire(Once[Permit]):
         self._number.value = 0
         return permit
 
-    def wait(self) -> Permit:
-        """Block this thread until admitted and return the Permit."""
-        refuse_in_loop()
-        permit = self._begin("wait")
-        if permit is None:
-            self._limiter._hub.block(self)
-            permit = self._take()
-        return permit
-
-    def __await__(self) -> Generator[Any, None, Permit]:
-        permit = self._begin("await")
-        if permit is None:
-            permit = yield from self._limiter._hub.wait(self)
-        return permit
-
     def _permit_of(self, got: Permit) -> Permit:
         return got
 
 
 def _make_acquire(limiter: Limiter, cost: _abi.Cost, timeout_ns: int) -> Acquire:
     acquire = object.__new__(Acquire)
-    Once.__init__(acquire)
+    Queued.__init__(acquire)
     acquire._limiter = limiter
     acquire._cost = cost
     acquire._timeout_ns = timeout_ns

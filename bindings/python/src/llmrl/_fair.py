@@ -7,16 +7,16 @@ request has of it, and gives it back when it dies. Waiting is the hub's, as for 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Generator, Optional, SupportsIndex, Union
+from typing import TYPE_CHECKING, Optional, SupportsIndex, Union
 
 from . import _args
 from ._args import FOREVER, MAX_TABLE, Number, shown, whole
 from ._backend import FairSlip, RawFair
 from ._errors import ERR_STALE, OK, PENDING, from_status
 from ._feedback import Advice, Headers
-from ._hub import Hub, adopt, refuse_in_loop
+from ._hub import Hub, adopt
 from ._map import MAX_KEY
-from ._once import Once
+from ._once import Queued
 from ._types import FairStats, Key
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class FairQueue:
         """Nothing to close: its limiter is."""
 
 
-class FairAcquire(Once["FairPermit"]):
+class FairAcquire(Queued["FairPermit"]):
     """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for. Made by a FairQueue."""
 
     __slots__ = ("_queue", "_slip", "_timeout_ns")
@@ -147,6 +147,10 @@ class FairAcquire(Once["FairPermit"]):
         if slip is None:
             raise from_status(ERR_STALE, "acquire", self._queue._limiter)
         return slip
+
+    @property
+    def _hub(self) -> Hub:
+        return self._queue._hub
 
     @property
     def _ticket(self) -> int:
@@ -173,24 +177,6 @@ class FairAcquire(Once["FairPermit"]):
     def _take(self) -> FairPermit:
         permit = FairPermit(self._queue, self._own)
         self._slip = None
-        return permit
-
-    def wait(self) -> FairPermit:
-        """Block this thread until admitted and return the FairPermit.
-
-        Raises DeadlineExceeded, QueueFull, Never or Closed; RuntimeError in a thread whose event loop runs.
-        """
-        refuse_in_loop()
-        permit = self._begin("wait")
-        if permit is None:
-            self._queue._hub.block(self)
-            permit = self._take()
-        return permit
-
-    def __await__(self) -> Generator[Any, None, FairPermit]:
-        permit = self._begin("await")
-        if permit is None:
-            permit = yield from self._queue._hub.wait(self)
         return permit
 
     def _permit_of(self, got: FairPermit) -> FairPermit:

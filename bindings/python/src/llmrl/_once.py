@@ -1,9 +1,11 @@
-"""What the acquisitions of a limiter, a router and a chain have in common: each is for one request, and has a block."""
+"""What the acquisitions of a limiter, a router, a chain and a fair queue have in common: each is for one request, and has a block."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any, Generator, Generic, Optional, Protocol, TypeVar
+
+from ._hub import Hub, refuse_in_loop
 
 T = TypeVar("T")
 
@@ -60,3 +62,54 @@ class Once(ABC, Generic[T]):
 
     async def __aexit__(self, *exc: object) -> None:
         self.__exit__()
+
+
+class Queued(Once[T]):
+    """One with a ticket of its own, which waits for that at a hub: a ``Turn``."""
+
+    __slots__ = ()
+    _timeout_ns: int
+
+    @property
+    @abstractmethod
+    def _hub(self) -> Hub: ...
+
+    @property
+    @abstractmethod
+    def _ticket(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def _line(self) -> object: ...
+
+    @abstractmethod
+    def _begin(self, what: str) -> Optional[T]:
+        """Take a place: what was admitted if it was at once."""
+
+    @abstractmethod
+    def _poll(self) -> Optional[int]: ...
+
+    @abstractmethod
+    def _drop(self) -> None: ...
+
+    @abstractmethod
+    def _take(self) -> T:
+        """What the ticket has become."""
+
+    def wait(self) -> T:
+        """Block this thread until admitted, and return what ``await`` does.
+
+        Raises DeadlineExceeded, QueueFull, Never or Closed; RuntimeError in a thread whose event loop runs.
+        """
+        refuse_in_loop()
+        got = self._begin("wait")
+        if got is None:
+            self._hub.block(self)
+            got = self._take()
+        return got
+
+    def __await__(self) -> Generator[Any, None, T]:
+        got = self._begin("await")
+        if got is None:
+            got = yield from self._hub.wait(self)
+        return got

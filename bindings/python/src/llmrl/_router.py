@@ -6,14 +6,14 @@ request has of it, and ends it when it dies. Waiting is the hub's, as for a sing
 
 from __future__ import annotations
 
-from typing import Any, Generator, NamedTuple, Optional, SupportsIndex, Union
+from typing import Any, NamedTuple, Optional, SupportsIndex, Union
 
 from . import _args
 from ._args import FOREVER, Number, shown, whole
 from ._backend import Limiter, Permit, RawRouter, Slip
 from ._errors import ERR_NODE, ERR_RANGE, OK, PENDING, from_status
-from ._hub import Hub, adopt, refuse_in_loop
-from ._once import Once
+from ._hub import Hub, adopt
+from ._once import Queued
 
 Name = Union[str, bytes]
 MAX_WEIGHT = 1_000_000
@@ -169,7 +169,7 @@ class Router:
         """Nothing to close: its limiters are."""
 
 
-class RoutedAcquire(Once[Routed]):
+class RoutedAcquire(Queued[Routed]):
     """An acquisition that begins when it is awaited, entered with ``with`` or ``async with``, or waited for. Made by a Router."""
 
     __slots__ = ("_router", "_nodes", "_slip", "_timeout_ns")
@@ -181,6 +181,10 @@ class RoutedAcquire(Once[Routed]):
         self._nodes = router._nodes
         self._slip = Slip(router._raw, self._nodes, cost, key, timeout_ns)
         self._timeout_ns = timeout_ns
+
+    @property
+    def _hub(self) -> Hub:
+        return self._router._hub
 
     @property
     def _ticket(self) -> int:
@@ -205,21 +209,6 @@ class RoutedAcquire(Once[Routed]):
     def _take(self) -> Routed:
         node = self._router._node(self._nodes, self._slip.node)
         return Routed(node, self._slip.take(node.limiter))
-
-    def wait(self) -> Routed:
-        """Block this thread until admitted and return node and Permit."""
-        refuse_in_loop()
-        routed = self._begin("wait")
-        if routed is None:
-            self._router._hub.block(self)
-            routed = self._take()
-        return routed
-
-    def __await__(self) -> Generator[Any, None, Routed]:
-        routed = self._begin("await")
-        if routed is None:
-            routed = yield from self._router._hub.wait(self)
-        return routed
 
     def _permit_of(self, got: Routed) -> Permit:
         return got.permit
