@@ -158,6 +158,12 @@ inline std::uint64_t timeout_of(nanoseconds time) noexcept
     return ns_of(time < nanoseconds::zero() ? nanoseconds::zero() : time);
 }
 
+/** A number that was given. C takes 0 for one that was not, so a 0 becomes a number that is out of every range. */
+template <class Number> constexpr Number given(Number n) noexcept
+{
+    return n == 0 ? static_cast<Number>(-1) : n;
+}
+
 /** The time since 1970; 0, which C takes for "now", for a time that was not given. */
 inline std::uint64_t ns_of(wall_time time) noexcept
 {
@@ -347,7 +353,8 @@ struct weights {
 };
 
 /**
- * llmrl_limit. Ranges are checked when something is made of it; 0 is the default of llmrl.h.
+ * llmrl_limit. Ranges are checked when something is made of it. What is not said is the default of llmrl.h. A time below
+ * zero is out of range, and so is a period, burst or resolution of 0; messages show them as numbers near 2^64 or 2^32.
  *
  *     limit::requests(500)                                       500 a minute, evenly, and 500 after a pause
  *     limit::requests(10).per(1s).burst(5)
@@ -389,12 +396,18 @@ public:
     }
 
     /** Another period than a minute, 1 ns to 3660 days. */
-    limit per(nanoseconds period) const noexcept { return with(&llmrl_limit::period_ns, detail::ns_of(period)); }
+    limit per(nanoseconds period) const noexcept
+    {
+        return with(&llmrl_limit::period_ns, detail::given(detail::ns_of(period)));
+    }
     /** What an idle bucket holds, 1 to 2^40 - 1; without this, amount. */
-    constexpr limit burst(std::uint64_t tokens) const noexcept { return with(&llmrl_limit::burst, tokens); }
+    constexpr limit burst(std::uint64_t tokens) const noexcept { return with(&llmrl_limit::burst, detail::given(tokens)); }
     /** Parts of a sliding window, 1 to 1000, or time stamps of a log, 1 to 65536. */
-    constexpr limit resolution(std::uint32_t parts) const noexcept { return with(&llmrl_limit::resolution, parts); }
-    /** The present fixed window ends so long after the limiter is made. */
+    constexpr limit resolution(std::uint32_t parts) const noexcept
+    {
+        return with(&llmrl_limit::resolution, detail::given(parts));
+    }
+    /** The present fixed window ends so long after the limiter is made, at most a period; 0 is a whole one. */
     limit resets_in(nanoseconds time) const noexcept { return with(&llmrl_limit::resets_in_ns, detail::ns_of(time)); }
     /** LLMRL_OVERSIZE_WHEN_FULL: what is larger than the burst goes when the bucket is full. */
     constexpr limit oversize_when_full() const noexcept
@@ -1078,9 +1091,11 @@ public:
         return static_cast<status>(llmrl_limiter_charge(native(), &used));
     }
     /** llmrl_limiter_retune(): another amount, period and burst for the limit of that index. */
-    status retune(std::uint32_t index, std::uint64_t amount, nanoseconds period, std::uint64_t burst = 0) const noexcept
+    status retune(std::uint32_t index, std::uint64_t amount, nanoseconds period,
+                  std::optional<std::uint64_t> burst = {}) const noexcept
     {
-        return static_cast<status>(llmrl_limiter_retune(native(), index, amount, detail::ns_of(period), burst));
+        return static_cast<status>(llmrl_limiter_retune(native(), index, amount, detail::given(detail::ns_of(period)),
+                                                        burst ? detail::given(*burst) : 0));
     }
     /** llmrl_limiter_retune() of the in-flight limit. */
     status resize(std::uint32_t index, std::uint64_t slots) const noexcept
@@ -1622,9 +1637,10 @@ public:
     /** llmrl_bucket_charge(). */
     status charge(std::uint64_t n) const noexcept { return static_cast<status>(llmrl_bucket_charge(native(), n)); }
     /** llmrl_bucket_retune(). */
-    status retune(std::uint64_t amount, nanoseconds period, std::uint64_t burst = 0) const noexcept
+    status retune(std::uint64_t amount, nanoseconds period, std::optional<std::uint64_t> burst = {}) const noexcept
     {
-        return static_cast<status>(llmrl_bucket_retune(native(), amount, detail::ns_of(period), burst));
+        return static_cast<status>(llmrl_bucket_retune(native(), amount, detail::given(detail::ns_of(period)),
+                                                       burst ? detail::given(*burst) : 0));
     }
     /** llmrl_bucket_pause(). status::range below zero. */
     status pause(nanoseconds time) const noexcept
