@@ -224,7 +224,7 @@ TEST(changes_while_it_runs)
     OK(clock.advance(10min));
     EQUAL(l.limits()[1].available, 100);
     std::size_t seen = 0;
-    for (const llmrl::limit_state &state : l.limits()) seen += state.mode == llmrl::mode::normal ? 1 : 0;
+    for (const llmrl::limit_state &state : l.limits()) seen += state.mode == llmrl::mode::normal ? 1U : 0U;
     EQUAL(seen, 3U);
     OK(l.pause(0, llmrl::forever));
     EQUAL(l.try_acquire({}).code(), status::refused);
