@@ -93,7 +93,7 @@ test-python: $(VENV)/tested ## the Python package, on both of its backends, its 
 
 # With LLMRL_LIB_DIR the library that is there, and else the one of this tree.
 test-cpp: $(if $(LLMRL_LIB_DIR),,build) ## llmrl.hpp in C++17, 20 and 23, and what is installed of it
-	$(MAKE) -s -C bindings/cpp test LLMRL_LIB_DIR=$(or $(LLMRL_LIB_DIR),$(abspath $(LLMRL_BUILD)))
+	$(MAKE) -s -j2 -C bindings/cpp test LLMRL_LIB_DIR=$(or $(LLMRL_LIB_DIR),$(abspath $(LLMRL_BUILD)))
 
 bench: ## the ratio table of benches/README.md
 	$(CARGO) bench --bench ratios

@@ -456,7 +456,7 @@ struct wake {
 
     template <class F> static wake to(F &callable) noexcept
     {
-        return {[](void *context, llmrl_permit ticket) noexcept { (*static_cast<F *>(context))(ticket); }, &callable};
+        return {[](void *it, llmrl_permit ticket) noexcept { (*static_cast<F *>(it))(ticket); }, &callable};
     }
 };
 
@@ -1045,8 +1045,9 @@ public:
     {
         llmrl_permit number = 0;
         std::uint64_t wait_ns = 0;
-        const llmrl_status code = llmrl_try_acquire(native(), &estimate, &number, &wait_ns);
-        return {code, permit(native(), number), wait_ns};
+        const llmrl_limiter *const l = native();
+        const llmrl_status code = llmrl_try_acquire(l, &estimate, &number, &wait_ns);
+        return {code, permit(l, number), wait_ns};
     }
 
     /** llmrl_try_acquire() without a permit, for limiters without an in-flight limit: the estimate stands. The cheapest. */

@@ -4,7 +4,7 @@
 
 #include "check.hpp"
 
-#include <utility>
+#include <algorithm>
 
 namespace json {
 
@@ -13,19 +13,13 @@ struct value {
     bool yes = false;
     std::string string; // of a number its digits
     std::vector<value> items;
-    std::vector<std::pair<std::string, value>> fields;
+    std::vector<std::string> names; // of an object's items
 
-    bool has(std::string_view name) const
-    {
-        for (const auto &field : fields)
-            if (field.first == name) return true;
-        return false;
-    }
+    bool has(std::string_view name) const { return std::find(names.begin(), names.end(), name) != names.end(); }
     const value &operator[](std::string_view name) const
     {
-        for (const auto &field : fields)
-            if (field.first == name) return field.second;
-        check::fail("json", 0, "no field " + std::string(name));
+        if (!has(name)) check::fail("json", 0, "no field " + std::string(name));
+        return items[static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin())];
     }
     // Numbers that some readers would round are texts of digits.
     std::uint64_t u64() const
@@ -153,9 +147,9 @@ private:
             v.type = value::object;
             if (take("}")) return v;
             do {
-                std::string name = quoted();
+                v.names.push_back(quoted());
                 if (!take(":")) wrong();
-                v.fields.emplace_back(std::move(name), next());
+                v.items.push_back(next());
             } while (take(","));
             if (!take("}")) wrong();
         } else if (!rest_.empty() && rest_.front() == '"') {
