@@ -80,6 +80,7 @@ TEST(a_chain_takes_all_or_nothing)
     auto ticket = c.enqueue({90, 0});
     EQUAL(ticket.code(), status::pending);
     EQUAL(ticket.take().level(), 0U);
+    CHECK(!*ticket.take()); // a ticket is no permit yet
     while (ticket.code() == status::pending) {
         CHECK(ticket.wait() < 1min);
         OK(clock.advance(ticket.wait()));

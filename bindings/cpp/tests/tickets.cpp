@@ -55,6 +55,7 @@ TEST(a_ticket_in_its_turn)
     CHECK(first.number() != 0);
     EQUAL(first.take().code(), status::pending);
     EQUAL(first.take().wait(), 1s);
+    CHECK(!*first.take()); // no permit yet
     EQUAL(second.poll(), status::pending);
     OK(clock.advance(1s));
     CHECK(called.has(first.number()) && !called.has(second.number()));
