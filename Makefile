@@ -15,12 +15,12 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindi
 
 include install.mk
 
-.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-tsan test-aarch64 \
+.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-cpp test-tsan test-aarch64 \
 	test-pypy fuzz soak lint bench bench-python yield build setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
-	@printf '  make install          library, header and pkg-config file: PREFIX=/usr/local DESTDIR=\n'
+	@printf '  make install          library, headers, pkg-config and CMake files: PREFIX=/usr/local DESTDIR=\n'
 
 demo: $(VENV)/installed ## a batch of prompts at the full speed the limits allow, beside two other ways
 	$(VENV_PYTHON) examples/demo/run.py
@@ -90,6 +90,10 @@ test-pypy: ## the Python package on PyPy; installs one
 test-python: $(VENV)/tested ## the Python package, on both of its backends, its command line, and the yield bench
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q -c pyproject.toml ../../benches/yield/tests
+
+# With LLMRL_LIB_DIR the library that is there, and else the one of this tree.
+test-cpp: $(if $(LLMRL_LIB_DIR),,build) ## llmrl.hpp in C++17, 20 and 23, and what is installed of it
+	$(MAKE) -s -j2 -C bindings/cpp test LLMRL_LIB_DIR=$(or $(LLMRL_LIB_DIR),$(abspath $(LLMRL_BUILD)))
 
 bench: ## the ratio table of benches/README.md
 	$(CARGO) bench --bench ratios

@@ -4,6 +4,8 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+# Two below LIBDIR: llmrl-config.cmake finds the library by that.
+CMAKEDIR := $(LIBDIR)/cmake/llmrl
 CARGO ?= cargo
 INSTALL ?= install
 # Where the built libraries are.
@@ -25,6 +27,11 @@ LLMRL_SONAME := libllmrl.so.0
 LLMRL_PRIVATE := -lpthread -ldl -lrt -lm
 endif
 
+# What is filled into the files that pkg-config and CMake read.
+FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	-e 's|@VERSION@|$(LLMRL_VERSION)|' -e 's|@PRIVATE@|$(LLMRL_PRIVATE)|' \
+	-e 's|@BUILT@|$(LLMRL_BUILT)|' -e 's|@SONAME@|$(LLMRL_SONAME)|'
+
 .PHONY: install install-files uninstall
 
 install:
@@ -33,18 +40,19 @@ install:
 
 # Without building: packagers may have built elsewhere, or as another user.
 install-files:
-	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PKGCONFIGDIR)"
+	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PKGCONFIGDIR)" "$(DESTDIR)$(CMAKEDIR)"
 	$(INSTALL) -m 755 "$(LLMRL_BUILD)/$(LLMRL_BUILT)" "$(DESTDIR)$(LIBDIR)/$(LLMRL_REAL)"
 	ln -sf $(LLMRL_REAL) "$(DESTDIR)$(LIBDIR)/$(LLMRL_SONAME)"
 	ln -sf $(LLMRL_SONAME) "$(DESTDIR)$(LIBDIR)/$(LLMRL_BUILT)"
 	$(INSTALL) -m 644 "$(LLMRL_BUILD)/libllmrl.a" "$(DESTDIR)$(LIBDIR)/libllmrl.a"
-	$(INSTALL) -m 644 include/llmrl.h "$(DESTDIR)$(INCLUDEDIR)/llmrl.h"
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(LLMRL_VERSION)|' -e 's|@PRIVATE@|$(LLMRL_PRIVATE)|' llmrl.pc.in \
-	    > "$(DESTDIR)$(PKGCONFIGDIR)/llmrl.pc"
-	chmod 644 "$(DESTDIR)$(PKGCONFIGDIR)/llmrl.pc"
+	$(INSTALL) -m 644 include/llmrl.h include/llmrl.hpp "$(DESTDIR)$(INCLUDEDIR)"
+	$(FILL) llmrl.pc.in > "$(DESTDIR)$(PKGCONFIGDIR)/llmrl.pc"
+	$(FILL) llmrl-config.cmake.in > "$(DESTDIR)$(CMAKEDIR)/llmrl-config.cmake"
+	$(FILL) llmrl-config-version.cmake.in > "$(DESTDIR)$(CMAKEDIR)/llmrl-config-version.cmake"
+	chmod 644 "$(DESTDIR)$(PKGCONFIGDIR)/llmrl.pc" "$(DESTDIR)$(CMAKEDIR)"/*.cmake
 
 uninstall:
 	rm -f "$(DESTDIR)$(LIBDIR)/$(LLMRL_REAL)" "$(DESTDIR)$(LIBDIR)/$(LLMRL_SONAME)" \
 	    "$(DESTDIR)$(LIBDIR)/$(LLMRL_BUILT)" "$(DESTDIR)$(LIBDIR)/libllmrl.a" \
-	    "$(DESTDIR)$(INCLUDEDIR)/llmrl.h" "$(DESTDIR)$(PKGCONFIGDIR)/llmrl.pc"
+	    "$(DESTDIR)$(INCLUDEDIR)/llmrl.h" "$(DESTDIR)$(INCLUDEDIR)/llmrl.hpp" "$(DESTDIR)$(PKGCONFIGDIR)/llmrl.pc"
+	rm -rf "$(DESTDIR)$(CMAKEDIR)"

@@ -124,6 +124,9 @@ fn staged_and_removed() {
     if cfg!(target_os = "linux") {
         let expected = [
             "include/llmrl.h".into(),
+            "include/llmrl.hpp".into(),
+            "lib64/cmake/llmrl/llmrl-config-version.cmake".into(),
+            "lib64/cmake/llmrl/llmrl-config.cmake".into(),
             "lib64/libllmrl.a".into(),
             "lib64/libllmrl.so".into(),
             "lib64/libllmrl.so.0".into(),
