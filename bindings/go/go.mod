@@ -1,0 +1,3 @@
+module github.com/libllmrl/libllmrl/bindings/go
+
+go 1.24
