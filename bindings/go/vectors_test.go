@@ -85,17 +85,32 @@ func (v vectorLimit) limit(t *testing.T) Limit {
 }
 
 type vectorStep struct {
-	At                   number
-	Op, As, Of, Is       string
-	Cost                 vectorCost
-	TimeoutNs            *number `json:"timeout_ns"`
-	Limit                number
-	Amount, Burst, Ns, N number
-	PeriodNs             number `json:"period_ns"`
-	ResetsInNs           number `json:"resets_in_ns"`
-	Slots                number
-	WaitNs               json.RawMessage `json:"wait_ns"`
-	Available            []number
+	At             number
+	Op, As, Of, Is string
+	Cost           vectorCost
+	TimeoutNs      *number `json:"timeout_ns"`
+	Limit          number
+	Amount, Ns, N  number
+	Burst          *number
+	PeriodNs       *number `json:"period_ns"`
+	ResetsInNs     number  `json:"resets_in_ns"`
+	Slots          number
+	WaitNs         json.RawMessage `json:"wait_ns"`
+	Available      []number
+}
+
+// retune is what Go can say of it: 0 is the default, so it cannot ask for a burst of 0. That is refused everywhere else.
+func (step vectorStep) retune(retune func(amount int64, period time.Duration, burst int64) error) error {
+	numbers := [2]number{}
+	for i, field := range []*number{step.PeriodNs, step.Burst} {
+		if field != nil && *field == 0 {
+			return &ArgumentError{}
+		}
+		if field != nil {
+			numbers[i] = *field
+		}
+	}
+	return retune(int64(step.Amount), time.Duration(numbers[0]), int64(numbers[1]))
 }
 
 type vector struct {
@@ -173,6 +188,8 @@ func (s limiterSubject) do(t *testing.T, step vectorStep) (string, time.Duration
 	permit := s.permits[step.Of]
 	if ticket := s.tickets[step.Of]; permit == nil && ticket != nil {
 		permit = &Permit{ticket.of, ticket.id}
+	} else if permit == nil {
+		permit = &Permit{of: s.Limiter} // never given
 	}
 	switch step.Op {
 	case "try_acquire":
@@ -218,7 +235,9 @@ func (s limiterSubject) do(t *testing.T, step vectorStep) (string, time.Duration
 	case "charge":
 		return said(0, s.Charge(cost))
 	case "retune":
-		return said(0, s.Retune(index, int64(step.Amount), time.Duration(step.PeriodNs), int64(step.Burst)))
+		return said(0, step.retune(func(amount int64, period time.Duration, burst int64) error {
+			return s.Retune(index, amount, period, burst)
+		}))
 	case "align":
 		return said(0, s.Align(index, time.Duration(step.ResetsInNs)))
 	case "resize":
@@ -251,7 +270,7 @@ func (s bucketSubject) do(t *testing.T, step vectorStep) (string, time.Duration)
 	case "charge":
 		return said(0, s.Charge(n))
 	case "retune":
-		return said(0, s.Retune(int64(step.Amount), time.Duration(step.PeriodNs), int64(step.Burst)))
+		return said(0, step.retune(s.Retune))
 	case "pause":
 		return said(0, s.Pause(time.Duration(step.Ns)))
 	}
