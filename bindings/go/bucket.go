@@ -45,7 +45,7 @@ func NewTokenBucket(clock *ManualClock, limit Limit) (*TokenBucket, error) {
 	status := C.llmrl_bucket_new(&list[0], clock.orNil(), &b.c, &message[0], C.size_t(len(message)))
 	runtime.KeepAlive(clock)
 	if status < 0 {
-		return nil, made("NewTokenBucket", status, &message, 1)
+		return nil, made("NewTokenBucket", status, &message)
 	}
 	freeWith(b, func(c *C.llmrl_bucket) { C.llmrl_bucket_free(c) }, b.c)
 	return b, nil

@@ -101,18 +101,15 @@ func New(options *Options, limits ...Limit) (*Limiter, error) {
 		unsafe.Pointer(unsafe.SliceData(o.Saved)), C.size_t(len(o.Saved)), &l.c, &message[0], C.size_t(len(message)))
 	runtime.KeepAlive(o.Clock)
 	if status < 0 {
-		return nil, made("New", status, &message, len(list))
+		return nil, made("New", status, &message)
 	}
 	freeWith(l, func(c *C.llmrl_limiter) { C.llmrl_limiter_free(c) }, l.c)
 	return l, nil
 }
 
 // made is the error of something that could not be made, with what C says of it.
-func made(op string, status C.llmrl_status, message *message, count int) error {
+func made(op string, status C.llmrl_status, message *message) error {
 	text := message.text()
-	if text == "" && count == 0 {
-		text = "limits: none were given, 1 to 8 are needed"
-	}
 	if text == "" || status == C.LLMRL_ERR_MEMORY {
 		return failed(op, status, C.GoString(C.llmrl_strerror(status)))
 	}
