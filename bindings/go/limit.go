@@ -131,7 +131,7 @@ func costOf(c *C.llmrl_cost) Cost {
 	return Cost{int64(c.requests), int64(c.input_tokens), int64(c.output_tokens), int64(c.cached_tokens), int64(c.cache_write_tokens)}
 }
 
-// wrong says what of a cost is out of range.
+// wrong says what of a cost is out of range, "" if nothing is.
 func (cost Cost) wrong() string {
 	for _, field := range []struct {
 		name  string
@@ -148,7 +148,10 @@ func (cost Cost) wrong() string {
 			return outside("Cost."+field.name, field.value, 0, field.most)
 		}
 	}
-	return outside("Cost.Input + Cost.Output", uint64(cost.Input)+uint64(cost.Output), 0, most)
+	if sum := cost.Input + cost.Output; sum > most {
+		return outside("Cost.Input + Cost.Output", sum, 0, int64(most))
+	}
+	return ""
 }
 
 func outside(field string, value, low, high any) string {

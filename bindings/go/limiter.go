@@ -144,6 +144,7 @@ func (l *Limiter) WaitN(ctx context.Context, n int) error {
 	a, err := l.acquire(ctx, "WaitN", Cost{Requests: int64(n)})
 	if err == nil {
 		l.release(a.id)
+		deliver()
 	}
 	return err
 }
@@ -240,6 +241,7 @@ func (l *Limiter) leave(ticket uint64) {
 	for l.cancel(ticket) == C.LLMRL_ERR_BUSY {
 		runtime.Gosched()
 	}
+	deliver()
 }
 
 // Outlook says how long a request would wait if it came now, and for which limit most: -1 if it would not wait, or for others in

@@ -19,6 +19,10 @@ const repository = "../.."
 type number int64
 
 func (n *number) UnmarshalJSON(text []byte) error {
+	if string(text) == `"18446744073709551615"` {
+		*n = Unknown // as in C
+		return nil
+	}
 	return json.Unmarshal(bytes.Trim(text, `"`), (*int64)(n))
 }
 
