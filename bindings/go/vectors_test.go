@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -20,7 +21,7 @@ type number int64
 
 func (n *number) UnmarshalJSON(text []byte) error {
 	if string(text) == `"18446744073709551615"` {
-		*n = Unknown // as in C
+		*n = math.MaxInt64 // more than Go has
 		return nil
 	}
 	return json.Unmarshal(bytes.Trim(text, `"`), (*int64)(n))
