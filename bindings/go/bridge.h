@@ -2,10 +2,10 @@
 #ifndef LLMRL_GO_BRIDGE_H
 #define LLMRL_GO_BRIDGE_H
 
-#if !__has_include("lib/llmrl.h")
+#if !__has_include("llmrl.h")
 #error "the C library is not there yet: run bindings/go/prepare.sh"
 #endif
-#include "lib/llmrl.h"
+#include "llmrl.h"
 
 /*
  * Every wake comes up inside one of the package's own calls. It is noted here, and delivered by the goroutine that

@@ -1,7 +1,7 @@
 package llmrl
 
-// What is written in each directive holds for all of them: nothing that C is given is kept by it after the call, and it
-// never calls Go, as wakes are noted in C (wake.go). So arguments stay on the goroutine's stack.
+// Why each call is noescape and nocallback: C keeps nothing that it is given, and never calls Go, as it only notes whom to
+// wake (wake.go). So arguments stay on the goroutine's stack.
 
 /*
 #cgo CFLAGS: -std=c11 -O2
@@ -17,7 +17,7 @@ import (
 	"unsafe"
 )
 
-// newest is called when something is made that C frees: when owner is not reachable any more.
+// freeWith frees what C has made when its owner is not reachable any more.
 func freeWith[T, P any](owner *T, free func(P), c P) {
 	runtime.AddCleanup(owner, func(c P) {
 		free(c)
@@ -25,7 +25,7 @@ func freeWith[T, P any](owner *T, free func(P), c P) {
 	}, c)
 }
 
-// chars is where a string's or a slice's bytes are, for calls that do not keep it.
+// chars is where a string's bytes are.
 func chars(s string) *C.char {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(s)))
 }
