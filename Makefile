@@ -15,7 +15,7 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindi
 
 include install.mk
 
-.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-tsan test-aarch64 \
+.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-go test-tsan test-aarch64 \
 	test-pypy fuzz soak lint bench bench-python yield build setup clean
 
 help: ## this list
@@ -90,6 +90,13 @@ test-pypy: ## the Python package on PyPy; installs one
 test-python: $(VENV)/tested ## the Python package, on both of its backends, its command line, and the yield bench
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q
 	cd bindings/python && ../../$(VENV_PYTHON) -m pytest -q -c pyproject.toml ../../benches/yield/tests
+
+# The race detector follows Go alone; what C does beside is test-tsan's.
+test-go: ## the Go package, also with the race detector; installs Go
+	@.ci/setup go
+	bindings/go/prepare.sh
+	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && go test ./... && go test -race ./...
+	cd bindings/go/bench && go vet .
 
 bench: ## the ratio table of benches/README.md
 	$(CARGO) bench --bench ratios
