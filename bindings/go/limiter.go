@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 )
@@ -39,6 +40,8 @@ import (
 type Limiter struct {
 	c     *C.llmrl_limiter
 	count int // of limits
+	// Whether one of them is in flight, so that nothing is admitted without a permit.
+	holds bool
 	clock *ManualClock
 	queue queue
 	// A map's limiter knows itself to be one of many; see LimiterMap.
@@ -95,7 +98,7 @@ func New(options *Options, limits ...Limit) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Limiter{count: len(limits), clock: o.Clock, queue: newQueue(o.Clock)}
+	l := &Limiter{count: len(limits), holds: holds(limits), clock: o.Clock, queue: newQueue(o.Clock)}
 	var message message
 	status := C.go_limiter_new(unsafe.SliceData(list), C.size_t(len(list)), &chosen, l.queue.number,
 		unsafe.Pointer(unsafe.SliceData(o.Saved)), C.size_t(len(o.Saved)), &l.c, &message[0], C.size_t(len(message)))
@@ -135,7 +138,7 @@ func (l *Limiter) Wait(ctx context.Context) error { return l.WaitN(ctx, 1) }
 
 // WaitN is Wait for n requests at once, 1 to 2^40-1.
 func (l *Limiter) WaitN(ctx context.Context, n int) error {
-	if l.inFlight() {
+	if l.holds {
 		return &Error{Op: "WaitN", Level: -1, Err: ErrNeedsPermit}
 	}
 	if n < 1 || n > most {
@@ -149,14 +152,8 @@ func (l *Limiter) WaitN(ctx context.Context, n int) error {
 	return err
 }
 
-func (l *Limiter) inFlight() bool {
-	for index := range l.count {
-		var state C.llmrl_limit_state
-		if l.state(index, &state); state.kind == C.LLMRL_IN_FLIGHT {
-			return true
-		}
-	}
-	return false
+func holds(limits []Limit) bool {
+	return slices.ContainsFunc(limits, func(limit Limit) bool { return limit.Kind == KindInFlight })
 }
 
 // TryAcquire asks now. If that is not possible, permit is nil, and the same request is admitted after wait, absent others; Forever

@@ -25,6 +25,7 @@ import (
 type LimiterMap struct {
 	c     *C.llmrl_map
 	count int
+	holds bool
 	clock *ManualClock
 	queue queue
 }
@@ -64,7 +65,7 @@ func NewLimiterMap(options *Options, capacity, shared int, limits ...Limit) (*Li
 	if err != nil {
 		return nil, err
 	}
-	m := &LimiterMap{count: len(limits), clock: o.Clock, queue: newQueue(o.Clock)}
+	m := &LimiterMap{count: len(limits), holds: holds(limits), clock: o.Clock, queue: newQueue(o.Clock)}
 	var message message
 	status := C.go_map_new(unsafe.SliceData(list), C.size_t(len(list)), &chosen, m.queue.number, C.size_t(capacity), C.size_t(shared), &m.c,
 		&message[0], C.size_t(len(message)))
@@ -79,7 +80,7 @@ func NewLimiterMap(options *Options, capacity, shared int, limits ...Limit) (*Li
 // Limiter is that of a key of 1 to 1024 bytes. Keep it while the key is active; forget it afterwards. Its Save, limits and permits are
 // as of any Limiter; Close closes it for all. The errors are ErrFull, ErrClosed and *ArgumentError.
 func (m *LimiterMap) Limiter(key string) (*Limiter, error) {
-	l := &Limiter{count: m.count, clock: m.clock, queue: m.queue}
+	l := &Limiter{count: m.count, holds: m.holds, clock: m.clock, queue: m.queue}
 	var shared C.int32_t
 	status := C.llmrl_map_limiter(m.c, unsafe.Pointer(chars(key)), C.size_t(len(key)), &l.c, &shared)
 	runtime.KeepAlive(m)
