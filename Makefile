@@ -15,7 +15,7 @@ PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindi
 
 include install.mk
 
-.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-cpp test-tsan test-aarch64 \
+.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-cpp test-tsan test-aarch64 test-go \
 	test-pypy fuzz soak lint bench bench-python yield build setup clean
 
 help: ## this list
@@ -94,6 +94,13 @@ test-python: $(VENV)/tested ## the Python package, on both of its backends, its 
 # With LLMRL_LIB_DIR the library that is there, and else the one of this tree.
 test-cpp: $(if $(LLMRL_LIB_DIR),,build) ## llmrl.hpp in C++17, 20 and 23, and what is installed of it
 	$(MAKE) -s -j2 -C bindings/cpp test LLMRL_LIB_DIR=$(or $(LLMRL_LIB_DIR),$(abspath $(LLMRL_BUILD)))
+
+# The race detector follows Go alone; what C does beside is test-tsan's.
+test-go: ## the Go package, also with the race detector; installs Go
+	@.ci/setup go
+	bindings/go/prepare.sh
+	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && go test ./... && go test -race ./...
+	cd bindings/go/bench && go vet .
 
 bench: ## the ratio table of benches/README.md
 	$(CARGO) bench --bench ratios

@@ -1,0 +1,5 @@
+//go:build !race
+
+package llmrl
+
+const raceEnabled = false
