@@ -38,7 +38,7 @@ function putAnswer(what, answer) {
   const code = whole('status', status, 100, 999)
   const ms = now === undefined ? 0 : whole('now', now, 1, 2 ** 43)
   n[RESULT] = code
-  n[TIMEOUT] = ms * 1e6
+  n[TIMEOUT] = ms
   return { headers, body }
 }
 

@@ -156,6 +156,9 @@ function watched(body, passed, ended) {
   )
 }
 
+// Of an answer that nobody reads and nobody keeps.
+const forgotten = new FinalizationRegistry(admission => admission.release())
+
 /** The text of a request that can be read, and sent twice; undefined for streams and forms. */
 function bodyOf(body) {
   if (body === undefined || body === null) return ''
@@ -201,7 +204,9 @@ function limitFetch(limiter, given) {
       if (ask.generates) lengths.record('', ask.model, Math.ceil(usage.output / ask.choices))
       admission.end(permit => permit.settle(price.settle(usage)))
     }
-    return withBody(response, watched(response.body, data => reader.feed(data), ended))
+    const body = watched(response.body, data => reader.feed(data), ended)
+    forgotten.register(body, admission)
+    return withBody(response, body)
   }
 
   return async function fetch(input, init) {

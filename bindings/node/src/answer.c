@@ -14,7 +14,7 @@ typedef struct Answer {
     Bytes body;
 } Answer;
 
-// headers: names and values by turns, which are in Latin-1; body: Uint8Array or string. status at AT_RESULT, now at AT_TIMEOUT.
+// headers: names and values by turns, which are in Latin-1; body: Uint8Array or string. status at AT_RESULT, milliseconds since 1970 at AT_TIMEOUT.
 static bool answer_of(Env *e, napi_value *args, Answer *out) {
     uint32_t count = 0;
     size_t size = 0, used = 0, length;
@@ -46,7 +46,7 @@ static bool answer_of(Env *e, napi_value *args, Answer *out) {
         .header_count = count / 2,
         .body = out->body.data,
         .body_size = out->body.size,
-        .wall_now_ns = (uint64_t)e->n[AT_TIMEOUT],
+        .wall_now_ns = (uint64_t)e->n[AT_TIMEOUT] * 1000000, // nanoseconds since 1970 are more than a double holds
     };
     return true;
 }
