@@ -62,14 +62,13 @@ function slowCost(what, cost, least) {
   n.set(numbers, REQUESTS)
 }
 
+const small = value => typeof value === 'number' && value >>> 0 === value
+
 /** Puts a cost where the addon looks for it. */
 function putCost(what, cost, least = 1) {
   if (cost !== null && typeof cost === 'object') {
     const { requests = 1, input = 0, output = 0, cached = 0, cacheWrite = 0 } = cost
-    if (
-      requests >>> 0 === requests && requests >= least && input >>> 0 === input && output >>> 0 === output &&
-      cached >>> 0 === cached && cacheWrite >>> 0 === cacheWrite
-    ) {
+    if (small(requests) && requests >= least && small(input) && small(output) && small(cached) && small(cacheWrite)) {
       n[REQUESTS] = requests
       n[REQUESTS + 1] = input
       n[REQUESTS + 2] = output

@@ -1,7 +1,7 @@
 'use strict'
 // Bare token buckets, without a queue: one, and one for each key.
 const { native, n, OBJECT, REQUESTS, STATUS, WAIT, RESULT, OK, REFUSED } = require('./native.js')
-const { MAX_COST, MAX_PERIOD, choice, duration, got, key: keyOf, options, whole } = require('./args.js')
+const { MAX_PERIOD, choice, duration, got, key: keyOf, options, whole } = require('./args.js')
 const { FULL, MapFull, NEVER, Never, fromStatus } = require('./errors.js')
 const { Limit } = require('./limit.js')
 const { ManualClock, made } = require('./limiter.js')
@@ -29,7 +29,7 @@ class TokenBucket {
   }
 
   tryTake(amount = 1) {
-    if (amount >>> 0 !== amount) whole('n', amount, 1, MAX_COST)
+    if (typeof amount !== 'number' || amount >>> 0 !== amount) whole('n', amount, 1)
     n[OBJECT] = this.#at
     n[REQUESTS] = amount
     native.bucketTake()

@@ -88,6 +88,8 @@ struct Env {
 uint64_t shared_new_id(void);
 void on_wake(void *id, llmrl_permit ticket);
 napi_value adopt(Env *e, Kind kind, void *object, uint64_t id, bool manual, bool shareable);
+// The object that was adopted last is as large as this for the garbage collector, which sees an empty shell of it.
+void weigh(Env *e, napi_value external, int64_t bytes);
 napi_value answer(Env *e, llmrl_status status, const char *message);
 Slot *slot_of(Env *e, double number, unsigned kinds);
 void numbers_add(Slot *slot, uint64_t number);

@@ -201,13 +201,24 @@ static void env_drop(Env *e) {
 typedef struct Holder {
     Env *e;
     uint32_t slot;
+    int64_t bytes;
 } Holder;
 
+void weigh(Env *e, napi_value external, int64_t bytes) {
+    void *holder;
+    int64_t all;
+    if (napi_get_value_external(e->env, external, &holder) != napi_ok) return;
+    ((Holder *)holder)->bytes = bytes;
+    napi_adjust_external_memory(e->env, bytes, &all);
+}
+
 static void holder_finalize(napi_env env, void *data, void *hint) {
-    (void)env, (void)hint;
+    (void)hint;
     Holder *holder = data;
     Env *e = holder->e;
     if (!e->closing) {
+        int64_t all;
+        if (holder->bytes) napi_adjust_external_memory(env, -holder->bytes, &all);
         slot_free(e, holder->slot);
         // No JavaScript is about to look at the count: this is the garbage collector.
         pthread_mutex_lock(&lock);
@@ -245,7 +256,7 @@ static napi_value slot_new(Env *e, Shared *shared, bool listens) {
     Holder *holder = malloc(sizeof *holder);
     napi_value external;
     if (!holder) abort();
-    *holder = (Holder){e, number};
+    *holder = (Holder){e, number, 0};
     e->refs++;
     napi_create_external(e->env, holder, holder_finalize, NULL, &external);
     e->n[AT_OBJECT] = number;

@@ -73,7 +73,11 @@ static napi_value new_limiter(napi_env env, napi_callback_info info) {
     char message[MESSAGE];
     llmrl_status status = llmrl_limiter_new(limits, count, &options, sizeof options, &limiter, message, sizeof message);
     bytes_free(&saved);
-    return status ? answer(e, status, message) : adopt(e, LIMITER, limiter, id, options.clock != NULL, true);
+    if (status) return answer(e, status, message);
+    napi_value external = adopt(e, LIMITER, limiter, id, options.clock != NULL, true);
+    // About what there is for each who may wait.
+    weigh(e, external, (int64_t)options.max_waiters * 80);
+    return external;
 }
 
 static napi_value new_map(napi_env env, napi_callback_info info) {
