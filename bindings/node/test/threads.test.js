@@ -8,16 +8,21 @@ const { Closed, Limit, Limiter, ManualClock, LimiterMap } = require('..')
 
 const INDEX = JSON.stringify(join(__dirname, '..'))
 
+const exits = new Map()
+
 function worker(body, workerData) {
   const code = `
     const { parentPort, workerData } = require('node:worker_threads')
     const { Limit, Limiter } = require(${INDEX})
     ;(async () => { ${body} })()`
-  return new Worker(code, { eval: true, workerData })
+  const thread = new Worker(code, { eval: true, workerData })
+  // From the beginning: it may end before anybody asks.
+  exits.set(thread, once(thread, 'exit').then(([status]) => status))
+  return thread
 }
 
 const message = async thread => (await once(thread, 'message'))[0]
-const ended = async thread => (await once(thread, 'exit'))[0]
+const ended = thread => exits.get(thread)
 
 test('workers share a limiter', async () => {
   const limiter = new Limiter([Limit.inFlight(2)])
