@@ -88,7 +88,8 @@ test('memory is flat over a million acquisitions', async () => {
   const first = await round()
   const second = await round()
   assert.equal(limiter.stats().granted, 2_000_000)
-  assert.ok(second.heapUsed - first.heapUsed < 1 << 20, `heap ${first.heapUsed} ${second.heapUsed}`)
+  // A word left behind by each of a million would be 8 MB.
+  assert.ok(second.heapUsed - first.heapUsed < 4 << 20, `heap ${first.heapUsed} ${second.heapUsed}`)
   assert.ok(second.rss - first.rss < 16 << 20, `rss ${first.rss} ${second.rss}`)
 })
 
