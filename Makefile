@@ -12,11 +12,13 @@ VENV_PYTHON := $(VENV)/bin/python
 # Whatever the package is built from. Its virtual environment is made anew when one of these is newer.
 PACKAGE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindings/python -type f \
 	-not -path '*/__pycache__/*' -not -path '*/build/*' -not -name '*.so' -not -path '*.egg-info/*')
+NODE_SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src include bindings/node/src -type f) \
+	$(addprefix bindings/node/,build.mjs package.json package-lock.json)
 
 include install.mk
 
-.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-cpp test-tsan test-aarch64 test-go \
-	test-pypy fuzz soak lint bench bench-python yield build setup clean
+.PHONY: help demo test test-rust test-portable test-loom test-shuttle test-mutants test-python test-cpp test-go test-node test-tsan \
+	test-aarch64 test-pypy fuzz soak lint bench bench-python bench-node yield build setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -102,12 +104,24 @@ test-go: ## the Go package, also with the race detector; installs Go
 	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && go test ./... && go test -race ./...
 	cd bindings/go/bench && go vet .
 
+# LLMRL_LIB_DIR=folder takes libllmrl.a from there instead of building it.
+test-node: bindings/node/build/llmrl.node ## the package for Node, its types, and the SDKs of OpenAI and Anthropic over it
+	cd bindings/node && npm test && npm run types
+
+bindings/node/build/llmrl.node: $(NODE_SOURCES)
+	@.ci/setup node
+	cd bindings/node && npm ci --ignore-scripts --silent && node build.mjs --force
+
 bench: ## the ratio table of benches/README.md
 	$(CARGO) bench --bench ratios
 
 bench-python: $(VENV)/installed ## the Python package beside its peers
 	$(VENV_PYTHON) -m pip install -q -r bindings/python/bench/requirements.txt
 	$(VENV_PYTHON) bindings/python/bench/bench.py
+
+bench-node: bindings/node/build/llmrl.node ## the package for Node beside its peers
+	npm install --prefix bindings/node/bench --no-package-lock --silent
+	node bindings/node/bench/bench.mjs
 
 yield: $(VENV)/installed ## how much of a provider's limits each limiter gets: benches/yield/README.md
 	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r benches/yield/requirements.txt
@@ -124,4 +138,4 @@ $(VENV)/tested: $(VENV)/installed
 
 clean: ## everything that was built
 	$(CARGO) clean
-	rm -rf $(VENV) .venv-pypy bindings/python/build
+	rm -rf $(VENV) .venv-pypy bindings/python/build bindings/node/build
