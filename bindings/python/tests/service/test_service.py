@@ -428,6 +428,19 @@ def test_keys_of_clients_and_of_the_admin(tmp_path: Path) -> None:
     run(test)
 
 
+def test_limits_are_told_with_every_answer(tmp_path: Path) -> None:
+    async def test() -> None:
+        config = "[global]\nlimits = [{amount = 700}]\n[users]\nlimits = [{amount = 5}]\n[clients]\nann = {key_env = 'ANN'}\n"
+        async with scripted() as (_, url), service(tmp_path, config + upstream(url), ANN="ann-key") as serving:
+            for path, status, more in (("/v1/models", 401, {}), ("/nowhere", 404, {}), ("/v1/models", 431, {"x-long": "x" * 40_000})):
+                answer = await serving.get(path, **more)
+                assert (answer.status, answer.headers["ratelimit"]) == (status, '"global-requests-60s";r=700')
+            known = (await serving.get("/v1/models", authorization="Bearer ann-key")).headers["ratelimit"]
+            assert known == '"user-requests-60s";r=5, "global-requests-60s";r=700'
+
+    run(test)
+
+
 def test_bodies_and_headers_are_bounded(tmp_path: Path) -> None:
     async def test() -> None:
         config = "[server]\nport = 0\nmax_body = 2000\nmax_header = 4096\n"

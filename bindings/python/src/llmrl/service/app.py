@@ -22,7 +22,7 @@ from .exchange import Exchange, Who, answer_headers
 from .logs import LOGGER
 from .metrics import CONTENT_TYPE
 from .plan import Level
-from .policy import Headers, error_body
+from .policy import Headers, error_body, limit_headers
 from .routes import CHAT, COMPLETION, ERROR, LIMITS, LIST
 from .service import Service
 from .status import gauges, levels
@@ -101,9 +101,10 @@ def _text(data: Dict[str, Any], field: str, most: int) -> Optional[str]:
 class _Bounded:
     """Refuses requests whose head is too large. The server's own bound is for heads that do not end; this one is exact."""
 
-    def __init__(self, app: Any, most: int) -> None:
+    def __init__(self, app: Any, service: Service) -> None:
         self.app = app
-        self.most = most
+        self.service = service
+        self.most = service.plan.config.server.max_header
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -111,9 +112,14 @@ class _Bounded:
             size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
             if size > self.most:
                 message = f"The line and the headers of a request may have {self.most} bytes at most, got {size}."
-                await _json(431, error_body(message, "invalid_request_error", "header_too_large"))(scope, receive, send)
+                await _json(431, error_body(message, "invalid_request_error", "header_too_large"), _of_all(self.service))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _of_all(service: Service) -> Headers:
+    """The limits for those of whom nothing is known: the ones for all requests."""
+    return limit_headers([] if service.plan.all is None else [service.plan.all])
 
 
 def _page() -> Tuple[bytes, Headers]:
@@ -148,7 +154,7 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
 
     # No pages of documentation: they come from elsewhere. The description itself is at /openapi.json.
     app = FastAPI(title="llmrl serve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(_Bounded, most=service.plan.config.server.max_header)
+    app.add_middleware(_Bounded, service=service)
     page, page_headers = _page()
     began = time.monotonic()
 
@@ -234,7 +240,7 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
     @app.exception_handler(_Problem)
     async def problem(_request: Request, error: _Problem) -> Response:
         more: Headers = [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
-        return _json(error.status, error.body, more)
+        return _json(error.status, error.body, [*more, *_of_all(service)])
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -245,7 +251,8 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
         body = error_body(
             message.get(error.status_code, str(error.detail)), "invalid_request_error", {404: "not_found"}.get(error.status_code)
         )
-        return _json(error.status_code, body, [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()])
+        headers = [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()]
+        return _json(error.status_code, body, [*headers, *_of_all(service)])
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
