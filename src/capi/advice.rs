@@ -90,10 +90,8 @@ pub unsafe extern "C" fn llmrl_feedback(
     unsafe {
         with_limiter(l, |l| {
             advise(answer, answer_size, out, out_size, |reading| {
-                let (claim, mut grant) = l.table.claim_held(permit)?;
-                let advice = l.limiter.feedback_grant(&mut grant, reading);
-                claim.hold(grant);
-                Ok(advice)
+                Ok(l.table
+                    .change(permit, |grant| l.limiter.feedback_grant(grant, reading))?)
             })
         })
     }

@@ -266,9 +266,9 @@ pub unsafe extern "C" fn llmrl_chain_adjust(
     unsafe {
         with(c, |c| {
             let cost = read_cost(so_far)?;
-            let (claim, mut grants) = c.table.claim_held(permit)?;
-            let adjusted = c.levels.adjust(&mut grants, &cost);
-            claim.hold(grants);
+            let adjusted = c
+                .table
+                .change(permit, |grants| c.levels.adjust(grants, &cost))?;
             adjusted.map_err(|refused| refuse(refused, ptr::null_mut()))?;
             Ok(LLMRL_OK)
         })
@@ -358,10 +358,8 @@ pub unsafe extern "C" fn llmrl_chain_feedback(
     unsafe {
         with(c, |c| {
             advise(answer, answer_size, out, out_size, |reading| {
-                let (claim, mut grants) = c.table.claim_held(permit)?;
-                let advice = c.levels.feedback(&mut grants, reading);
-                claim.hold(grants);
-                Ok(advice)
+                Ok(c.table
+                    .change(permit, |grants| c.levels.feedback(grants, reading))?)
             })
         })
     }

@@ -213,9 +213,7 @@ pub unsafe extern "C" fn llmrl_fair_adjust(
     unsafe {
         with(f, |f| {
             let cost = read_cost(so_far)?;
-            let (claim, mut held) = f.table.claim_held(permit)?;
-            let adjusted = held.adjust(&cost);
-            claim.hold(held);
+            let adjusted = f.table.change(permit, |held| held.adjust(&cost))?;
             adjusted.map_err(|refused| refuse(refused, ptr::null_mut()))?;
             Ok(LLMRL_OK)
         })
@@ -304,10 +302,7 @@ pub unsafe extern "C" fn llmrl_fair_feedback(
     unsafe {
         with(f, |f| {
             advise(answer, answer_size, out, out_size, |reading| {
-                let (claim, mut held) = f.table.claim_held(permit)?;
-                let advice = held.feedback(reading);
-                claim.hold(held);
-                Ok(advice)
+                Ok(f.table.change(permit, |held| held.feedback(reading))?)
             })
         })
     }

@@ -344,9 +344,9 @@ pub unsafe extern "C" fn llmrl_adjust(
     unsafe {
         with_limiter(l, |l| {
             let cost = read_cost(so_far)?;
-            let (claim, mut grant) = l.table.claim_held(permit)?;
-            let adjusted = l.limiter.adjust_grant(&mut grant, &cost);
-            claim.hold(grant);
+            let adjusted = l
+                .table
+                .change(permit, |grant| l.limiter.adjust_grant(grant, &cost))?;
             adjusted.map_err(|refused| refuse(refused, ptr::null_mut()))?;
             Ok(LLMRL_OK)
         })

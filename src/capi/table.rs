@@ -256,6 +256,18 @@ impl<W, H> Table<W, H> {
         Ok((claim, permit))
     }
 
+    /// Changes a permit, which stays held.
+    pub(super) fn change<T>(
+        &self,
+        number: u64,
+        change: impl FnOnce(&mut H) -> T,
+    ) -> Result<T, Unclaimed> {
+        let (claim, mut permit) = self.claim_held(number)?;
+        let changed = change(&mut permit);
+        claim.hold(permit);
+        Ok(changed)
+    }
+
     /// Takes the entry of `number`, whatever is in it. With `note`, a call that comes second leaves word of that, and the
     /// first one does the second one's work before it answers.
     pub(super) fn claim(&self, number: u64, note: bool) -> Result<Claimed<'_, W, H>, Unclaimed> {
